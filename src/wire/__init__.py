@@ -1,0 +1,14 @@
+"""Formats that two processes must agree on, and nothing else.
+
+Owns no data. Redis key names (`keys`), the link record (`record`), the topology document (`topology`), a shard's fence
+(`fence`), the table of domains (`domains`) and an edge's heartbeat (`heartbeat`).
+
+Invariants:
+- every format starts with a version byte; an unknown version raises `FormatError`, it is never guessed;
+- what leaves a process has a golden file under tests/wire/golden;
+- only the standard library and orjson are imported here (I8).
+"""
+
+from wire.errors import FormatError
+
+__all__ = ["FormatError"]
