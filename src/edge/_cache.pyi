@@ -1,0 +1,26 @@
+"""L1: a cache bounded in bytes."""
+
+class Cache:
+    """Keys of at most 255 bytes and payloads of at most 65,535, in `bytes_max` bytes altogether (4,096 to 2^34).
+
+    Eviction is second chance (CLOCK). Raises ValueError for a size outside the bounds.
+    """
+
+    bytes_max: int
+    used_bytes: int
+    eviction_count: int
+
+    def __init__(self, bytes_max: int) -> None: ...
+    def get(self, key: bytes) -> bytes | None:
+        """The payload held for the key, or None."""
+
+    def put(self, key: bytes, payload: bytes) -> bool:
+        """Hold the payload for the key; False if it is larger than an eighth of the cache."""
+
+    def discard(self, key: bytes) -> bool:
+        """Remove the key; whether it was there."""
+
+    def keys(self) -> list[bytes]:
+        """The keys from the oldest place in the log to the newest."""
+
+    def __len__(self) -> int: ...

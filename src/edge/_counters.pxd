@@ -1,0 +1,35 @@
+"""A worker's counters in memory that the supervisor shares. A leaf: cimports only libc and cpython."""
+
+from libc.stdint cimport uint64_t
+
+# The place of each counter in a worker's block. NAMES in _counters.pyx is in the same order, and checked at import.
+cdef enum Counter:
+    ANSWERS_301
+    ANSWERS_302
+    ANSWERS_307
+    ANSWERS_308
+    ANSWERS_400
+    ANSWERS_404
+    ANSWERS_405
+    ANSWERS_410
+    ANSWERS_414
+    ANSWERS_431
+    ANSWERS_501
+    ANSWERS_503
+    ANSWERS_505
+    TIER_L1
+    TIER_SHARD
+    TIER_ORIGIN
+    TIER_STALE
+    TIER_NONE
+    CONNECTIONS_OPENED
+    CONNECTIONS_CLOSED
+    CONNECTIONS_REFUSED
+    L1_LINK_EVICTIONS
+    L1_ABSENCE_EVICTIONS
+    COUNTERS_COMPILED           # counters from here on are written by Python
+
+
+cdef class Counters:
+    cdef uint64_t* at           # borrowed from _view; one writer, so plain adds; readers may see a value one turn old
+    cdef object _view           # keeps the shared mapping alive
