@@ -33,3 +33,7 @@ cdef enum Counter:
 cdef class Counters:
     cdef uint64_t* at           # borrowed from _view; one writer, so plain adds; readers may see a value one turn old
     cdef object _view           # keeps the shared mapping alive
+
+    cdef inline void count(self, int place) noexcept:
+        # In bounds: places are Counter's, and a block holds all of them.
+        self.at[place] += 1

@@ -34,6 +34,7 @@ cdef enum Method:
 cdef struct Head:
     int method                  # Method
     bint is_keep_alive          # the connection may serve another request after this one
+    bint is_old                 # HTTP/1.0
     bint has_body               # a body is announced: answer, then close
     const char* path            # from its first "/", up to "?" or the end
     size_t path_size            # bytes

@@ -251,6 +251,7 @@ cdef int _check_head(int minor, Fields* fields, Head* head) noexcept nogil:
     if fields.has_coding and (fields.has_length or minor == 0):     # RFC 9112 section 6.1: a smuggling attempt
         return -BAD_REQUEST
     head.has_body = fields.has_coding or fields.length > 0
+    head.is_old = minor == 0
     head.is_keep_alive = not fields.has_close and (minor > 0 or fields.has_keep_alive)
     return 0
 

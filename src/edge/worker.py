@@ -1,0 +1,227 @@
+"""One worker of the edge: what is built, in which order, and how it stops. Read this first.
+
+    config ─▶ counters ─▶ origin ─▶ resolver ─▶ front ─▶ shards (seeds, then the topology's) ─▶ listening socket
+
+A worker serves once it holds a topology and every shard of it has accepted its heartbeat or is known to be down.
+It stops on SIGTERM: no new connection, each open one closes with its next answer, at most drain_ms.
+"""
+
+import asyncio
+import email.utils
+import mmap
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from edge._cache import Cache
+from edge._counters import Counters
+from edge._fast import Front
+from edge.config import EdgeConfig
+from edge.origin import Origin
+from edge.resolver import Resolver
+from edge.shards import Shard
+from edge.topology import Map, Store, build, placement, read_domains, read_topology
+from wire import keys
+from wire.domains import Domains
+from wire.topology import Shard as ShardDescription
+
+log = structlog.get_logger("edge.worker")
+
+SWEEP_MS: Final = 50        # how late a deadline may be noticed
+BACKLOG: Final = 4096       # connections that wait for accept; the kernel's net.core.somaxconn may be lower
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What the supervisor gives a worker: its number, its listening socket, the counters' memory."""
+
+    number: int
+    listener: socket.socket
+    counters: mmap.mmap
+
+
+class Worker:
+    """The parts of one worker, and what connects them."""
+
+    def __init__(self, config: EdgeConfig, slot: Slot) -> None:
+        self._config = config
+        self._slot = slot
+        self._edge_id = f"{config.id}.{slot.number}"
+        self._counters = Counters(slot.counters, slot.number)
+        self._origin = Origin(config, self._counters)
+        self._resolver = Resolver(config, self._counters, self._origin)
+        self._front = Front(
+            self._counters, Cache(config.cache_bytes), Cache(config.absence_cache_bytes), self._resolver.resolve
+        )
+        self._resolver.bind(self._front)
+        self._store = Store(config.state_dir)
+        self._map: Map | None = None
+        self._domains: Domains | None = None
+        self._shards: dict[int, Shard] = {}
+        self._tasks: dict[Shard, asyncio.Task[None]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._stopping = asyncio.Event()
+        self._is_serving = False
+        self._date_s = 0
+
+    # ---- the listener of the shards
+
+    def on_document(self, key: bytes, data: bytes) -> None:
+        """A shard had a topology or domains document."""
+        self._adopt(key, data, is_stored=False)
+
+    def on_invalidated(self, key: bytes) -> None:
+        """A shard pushed a change of a link."""
+        self._resolver.on_invalidated(key)
+
+    def _adopt(self, key: bytes, data: bytes, is_stored: bool) -> None:
+        if key == keys.TOPOLOGY:
+            topology = read_topology(data, self._map.topology if self._map else None)
+            if topology is None:
+                return
+            self._swap(build(topology, {shard.id: number for number, shard in self._shards.items()}))
+        else:
+            domains = read_domains(data, self._domains)
+            if domains is None:
+                return
+            self._domains = domains
+            default = domains.default_id if self._config.unknown_host == "default" else 0
+            self._front.set_hosts({host.encode("ascii"): number for host, number in domains.hosts.items()}, default)
+        if not is_stored:
+            self._keep(key, data)
+
+    def _keep(self, key: bytes, data: bytes) -> None:
+        try:
+            self._store.write(key, data)
+        except OSError as error:
+            log.error("cannot keep the topology for the next start", directory=self._config.state_dir, error=str(error))
+
+    def _swap(self, new_map: Map) -> None:
+        """Hold another topology: connect to its shards, then look keys up by its ring."""
+        old = self._map
+        shards = {}
+        for number, described in zip(new_map.numbers, new_map.topology.shards, strict=True):
+            known = self._shards.get(number)
+            shards[number] = known if known and known.url == described.url else self._open(described, number)
+            shards[number].set_epoch(new_map.topology.epoch)
+        for number, shard in self._shards.items():
+            if shards.get(number) is not shard:
+                self._tasks.pop(shard).cancel()
+        if old is not None and placement(old.topology) != placement(new_map.topology):
+            # An entry is covered by pushes only while its shard owns its key.
+            for number in {*self._shards, *shards}:
+                self._front.distrust(number)
+        self._map, self._shards = new_map, shards
+        self._resolver.route(new_map, shards)
+        self._counters.set("epoch", new_map.topology.epoch)
+        self._counters.set("shards_known", len(shards))
+        log.info("topology adopted", epoch=new_map.topology.epoch, shards=len(shards))
+
+    def _open(self, described: ShardDescription, number: int) -> Shard:
+        shard = Shard(described.id, described.url, number, self._front, self._config, self)
+        self._tasks[shard] = self._spawn(shard.run(self._edge_id))
+        return shard
+
+    # ---- life
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; raises what ended a background task that should not have ended."""
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._stopping.set)
+        self._counters.clear()
+        self._spawn(self._origin.run())
+        self._spawn(self._sweep())
+        try:
+            if await self._boot():
+                server = await loop.create_server(self._front.connection, sock=self._slot.listener, backlog=BACKLOG)
+                self._is_serving = True
+                log.info("worker serves")
+                await self._stopping.wait()
+                server.close()
+                await self._drain()
+        finally:
+            self._counters.set("is_ready", 0)
+            for task in set(self._background):
+                task.cancel()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _boot(self) -> bool:
+        """Wait for a topology, then for its shards; whether the worker may serve."""
+        for key in (keys.DOMAINS, keys.TOPOLOGY):
+            data = self._store.read(key)
+            if data is not None:
+                self._adopt(key, data, is_stored=True)
+        seeds = [
+            self._spawn(Shard(f"seed {url}", url, None, self._front, self._config, self).run(self._edge_id))
+            for url in self._config.seeds
+        ]
+        while not self._stopping.is_set() and not (self._map is not None and self._domains is not None):
+            await asyncio.sleep(SWEEP_MS / 1000)
+        # A shard that is down must not keep the others' links from being served: the origin has its links.
+        deadline_ms = _now_ms() + 2 * self._config.connect_timeout_ms
+        while not self._stopping.is_set() and _now_ms() < deadline_ms:
+            if all(shard.is_usable for shard in self._shards.values()):
+                break
+            await asyncio.sleep(SWEEP_MS / 1000)
+        if any(shard.is_usable for shard in self._shards.values()):
+            for seed in seeds:      # else they stay: the stored topology may name shards that have moved
+                seed.cancel()
+        return not self._stopping.is_set()
+
+    async def _sweep(self) -> None:
+        """The worker's one coarse timer: deadlines, the date, what the supervisor reads."""
+        while True:
+            now_ms = _now_ms()
+            for shard in list(self._shards.values()):
+                shard.sweep(now_ms)
+            self._report(now_ms)
+            await asyncio.sleep(SWEEP_MS / 1000)
+
+    def _report(self, now_ms: int) -> None:
+        second = int(time.time())
+        if second != self._date_s:
+            self._date_s = second
+            self._front.set_date(email.utils.formatdate(second, usegmt=True).encode("ascii"))
+            for name, cache in (("link", self._front.links), ("absence", self._front.absences)):
+                self._counters.set(f"l1_{name}_bytes", cache.used_bytes)
+                self._counters.set(f"l1_{name}_entries", len(cache))
+        usable = sum(shard.is_usable for shard in self._shards.values())
+        is_whole = 0 < len(self._shards) == usable
+        can_resolve = is_whole or (self._map is not None and self._counters.get("is_origin_reachable") == 1)
+        self._counters.set("shards_trusted", usable)
+        self._counters.set("is_ready", int(self._is_serving and can_resolve))
+        self._counters.set("beat_ms", now_ms)
+
+    async def _drain(self) -> None:
+        """Let each open connection have one more answer, for at most drain_ms."""
+        self._front.drain()
+        deadline_ms = _now_ms() + self._config.drain_ms
+        for connection in list(self._front.connections):
+            connection.close_if_idle()
+        while self._front.connections and _now_ms() < deadline_ms:
+            await asyncio.sleep(SWEEP_MS / 1000)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run in the background; if it fails the worker stops, and the supervisor starts another."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._on_done)
+        return task
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
+            self._stopping.set()
+
+
+def _now_ms() -> int:
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
