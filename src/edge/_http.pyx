@@ -216,6 +216,9 @@ cdef int _apply_field(
     elif _is_name(name, name_size, b"content-length", 14):
         return _apply_length(at, end, fields)
     elif _is_name(name, name_size, b"transfer-encoding", 17):
+        # Whoever does not know a coding cannot tell where the body ends (RFC 9112 section 6.1).
+        if fields.has_coding or not _is_name(at, end - at, b"chunked", 7):
+            return -NOT_IMPLEMENTED
         fields.has_coding = True
     return 0
 

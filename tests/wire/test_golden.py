@@ -1,0 +1,77 @@
+"""Every format's bytes are pinned by a golden file; a change of a format is a new version with a new file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wire import domains, fence, heartbeat, keys, record, topology
+
+GOLDEN = Path(__file__).parent / "golden"
+
+COMMON = record.LinkRecord(link_id=1, version=1, status=302, target=b"https://example.com/")
+FULL = record.LinkRecord(
+    link_id=2**40 + 7,
+    version=4_000_000_000,
+    status=308,
+    target=b"http://xn--bcher-kva.example/a%20b?c=d#e",
+    is_disabled=True,
+    not_before_ms=1_700_000_000_000,
+    not_after_ms=1_900_000_000_000,
+    tail=((1, b"rule"), (0x7FFF, b"")),
+)
+TOPOLOGY = topology.Topology(
+    epoch=3,
+    virtual_nodes=512,
+    shards=(
+        topology.Shard(id="shard-0", url="redis://127.0.0.1:6379", replicas=("redis://127.0.0.1:6380",), weight=2),
+        topology.Shard(id="shard-1", url="rediss://user:secret@redis.example:6379/1"),
+    ),
+)
+DOMAINS = domains.Domains(revision=9, default_id=1, hosts={"sho.rt": 1, "127.0.0.1:8080": 1, "xn--bcher-kva.example": 2})
+
+CASES: list[tuple[str, Any, Callable[[Any], bytes], Callable[[bytes], Any]]] = [
+    ("record-common.bin", COMMON, record.encode, record.decode),
+    ("record-full.bin", FULL, record.encode, record.decode),
+    ("record-tombstone.bin", record.Tombstone(link_id=5, version=6), record.encode, record.decode),
+    ("topology.json", TOPOLOGY, topology.encode, topology.decode),
+    ("domains.json", DOMAINS, domains.encode, domains.decode),
+    ("fence.json", fence.Fence(epoch=3, state="filling", run_id="a" * 40), fence.encode, fence.decode),
+    (
+        "heartbeat.json",
+        heartbeat.Heartbeat(edge_id="edge-1.0", build="0.1.0", epoch=3, sequence=77),
+        heartbeat.encode,
+        heartbeat.decode,
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "encode", "decode"), CASES, ids=[case[0] for case in CASES])
+def test_bytes_are_those_of_the_golden_file(
+    name: str, value: Any, encode: Callable[[Any], bytes], decode: Callable[[bytes], Any]
+) -> None:
+    """Encoding gives the golden bytes and decoding them gives the value back."""
+    golden = (GOLDEN / name).read_bytes()
+    assert golden == encode(value)
+    assert value == decode(golden)
+
+
+def test_redis_keys_have_their_names() -> None:
+    """The names of the Redis keys are a format too."""
+    assert keys.link_key(12, "aB-_9") == b"l:12:aB-_9"
+    assert keys.cache_key(12, "aB-_9") == b"12:aB-_9"
+    assert keys.edge_key("edge-1.0") == b"pm:edge:edge-1.0"
+    assert (keys.FENCE, keys.TOPOLOGY, keys.DOMAINS, keys.SEQUENCE) == (
+        b"pm:fence",
+        b"pm:topology",
+        b"pm:domains",
+        b"pm:seq",
+    )
+
+
+def test_tracked_prefixes_do_not_overlap() -> None:
+    """Redis refuses overlapping prefixes of one client's tracking, and a heartbeat is pushed to nobody."""
+    for one in keys.TRACKED_PREFIXES:
+        assert not any(other != one and other.startswith(one) for other in keys.TRACKED_PREFIXES)
+        assert not keys.edge_key("e").startswith(one)
