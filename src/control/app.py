@@ -1,0 +1,141 @@
+"""The composition root of the control plane: what is built, in which order, and how it stops. Read this first.
+
+request ──▶ BlackSheep router ──▶ _handle: key, query, body ──▶ a feature's service ──▶ PostgreSQL
+                                                                          │ commit, then wake()
+outbox ◀── LISTEN ── Projector ──▶ shards ◀── Keeper (one a shard) ◀── Housekeeper
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from blacksheep import Application, Request, Response, Router
+
+from control import migrations, system
+from control.auth import service as auth
+from control.background import Background, Pulse
+from control.config import ControlConfig
+from control.db import Database, open_database
+from control.domains import service as domains
+from control.errors import Error
+from control.http import Route, call_of, header, problem_response, response_of
+from control.links import api as links_api
+from control.links import tasks as links_tasks
+from control.links.service import Links
+from control.log import Logger
+from control.metrics import Metrics
+from control.projection.batch import BatchResult
+from control.projection.tasks import Housekeeper, Projector
+from control.projection.writers import Writers
+
+METHODS: Final = ("GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS")
+DOCS_URL: Final = "/docs/problems"
+
+
+async def build(config: ControlConfig, log: Logger) -> Application:
+    """The application, not started; starting and stopping it starts and stops the background tasks."""
+    database = await open_database(config.database_url)
+    metrics = Metrics()
+    background = Background(log)
+    writers = Writers(background)
+    projector = Projector(database, writers, partial(_count_batch, metrics))
+    housekeeper = Housekeeper(database, background, projector.wake, log)
+    links = Links(database, projector.wake)
+    state = system.State(database=database, metrics=metrics, background=background, housekeeper=housekeeper)
+    routes = links_api.routes(links)
+    routes += system.routes(state, routes)
+
+    application = Application(router=_router(routes, database, metrics, log))
+
+    async def start(_: Application) -> None:
+        background.start("set up", partial(_set_up, database, config))
+        background.start("projector", projector.run)
+        background.start("outbox listener", projector.listen)
+        background.start("topology", housekeeper.follow_topology)
+        background.start("tidy", housekeeper.tidy)
+        background.start("purge", partial(links_tasks.purge, database))
+
+    async def stop(_: Application) -> None:
+        await background.stop()
+        await writers.close()
+        await database.close()
+
+    application.on_start += start
+    application.on_stop += stop
+    return application
+
+
+async def check_database(database: Database) -> None:
+    """Raises Error if the database is reachable but not at this build's migrations."""
+    async with database.connection() as connection:
+        await migrations.check(connection)
+
+
+async def _set_up(database: Database, config: ControlConfig, pulse: Pulse) -> None:
+    """Bring the default domain in line with the settings once PostgreSQL is there, then rest."""
+    await domains.ensure_default(database, config.short_url)
+    pulse.beat()
+    await pulse.rest()
+
+
+def _router(routes: Sequence[Route], database: Database, metrics: Metrics, log: Logger) -> Router:
+    router = Router()
+    for route in routes:
+        router.add(route.method, route.path, _handler(route, database, metrics, log))
+    router.fallback = _fallback(routes, metrics)
+    return router
+
+
+def _handler(route: Route, database: Database, metrics: Metrics, log: Logger):  # type: ignore[no-untyped-def]
+    async def handle(request: Request) -> Response:
+        try:
+            if not route.is_public:
+                await auth.authenticate(database, header(request, b"authorization"))
+            response = response_of(route, await route.handler(await call_of(route, request)))
+        except Error as error:
+            response = _problem(error, metrics)
+        except Exception:
+            log.error("request failed", method=route.method, path=route.path, exc_info=True)
+            response = _problem(Error("internal", "see the log of the control plane"), metrics)
+        metrics.requests.add(status=str(response.status))
+        return response
+
+    return handle
+
+
+def _fallback(routes: Sequence[Route], metrics: Metrics):  # type: ignore[no-untyped-def]
+    """Answers what no route matches: another method's path with 405, the rest with 404."""
+    paths = Router()
+    for path in dict.fromkeys(route.path for route in routes):
+        paths.add("GET", path, _unused)
+    allowed: dict[str, list[str]] = {}
+    for route in routes:
+        allowed.setdefault(route.path, []).append(route.method)
+
+    async def fallback(request: Request) -> Response:
+        match = paths.get_match_by_method_and_path("GET", request.url.path)
+        if match is None:
+            return _problem(Error("route_not_found", f"there is nothing at {request.method} on this path"), metrics)
+        path = match.pattern.decode()
+        response = _problem(Error("method_not_allowed", f"this path takes {', '.join(allowed[path])}"), metrics)
+        response.add_header(b"allow", ", ".join(allowed[path]).encode())
+        return response
+
+    return fallback
+
+
+async def _unused() -> None:
+    """Stands for a path in the router that only tells whether a path exists."""
+
+
+def _problem(error: Error, metrics: Metrics) -> Response:
+    metrics.problems.add(code=error.code)
+    return problem_response(error, DOCS_URL)
+
+
+def _count_batch(metrics: Metrics, result: BatchResult) -> None:
+    metrics.projected.add(sum(len(numbered.writes) for numbered in result.numbered))
+    metrics.parked.add(result.parked)
+    metrics.set_aside.add(result.set_aside)
+    for lag_s in result.lags_s:
+        metrics.lag.observe(lag_s)

@@ -1,0 +1,88 @@
+"""Tasks that run as long as the process: restarted with backoff when they fail, and never silently gone."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import redis.exceptions
+
+from control.errors import Error
+from control.log import Logger
+
+BACKOFF_FIRST_S: Final = 0.05
+BACKOFF_MAX_S: Final = 2.0
+
+
+class Pulse:
+    """What a task tells its keeper: `beat()` after each step that worked ends an outage and resets the backoff."""
+
+    def __init__(self, name: str, log: Logger) -> None:
+        self.name = name
+        self.failures = 0
+        self._log = log
+
+    def beat(self) -> None:
+        """A step of the task worked."""
+        if self.failures:
+            self._log.info("background task recovered", task=self.name, failures=self.failures)
+            self.failures = 0
+
+    async def rest(self) -> None:
+        """For a task that has nothing left to do: wait until it is stopped."""
+        await asyncio.Event().wait()
+
+    def fail(self, error: Exception) -> float:
+        """Count a failure, log the first of an outage, and return the seconds to wait."""
+        self.failures += 1
+        if not _is_outage(error):
+            self._log.error("background task failed", task=self.name, exc_info=error)
+        elif self.failures == 1:
+            self._log.warning("background task waits", task=self.name, reason=str(error))
+        backoff_s: float = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(self.failures - 1, 16))
+        return backoff_s * random.uniform(0.5, 1.0)  # noqa: S311  (jitter, not a secret)
+
+
+Run = Callable[[Pulse], Awaitable[None]]
+
+
+class Background:
+    """The background tasks of one process. Cancelled together by `stop`."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.pulses: dict[str, Pulse] = {}
+
+    def start(self, name: str, run: Run) -> None:
+        """Keep `run` running under `name` until `stop`."""
+        pulse = self.pulses[name] = Pulse(name, self._log)
+        self._tasks[name] = asyncio.create_task(_keep(pulse, run), name=name)
+
+    async def stop_one(self, name: str) -> None:
+        """End one task, if it is there."""
+        task = self._tasks.pop(name, None)
+        self.pulses.pop(name, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """End every task."""
+        for name in list(self._tasks):
+            await self.stop_one(name)
+
+
+async def _keep(pulse: Pulse, run: Run) -> None:
+    while True:
+        try:
+            await run(pulse)
+        except Exception as error:  # noqa: BLE001  (whatever ended the task, it is logged and the task comes back)
+            await asyncio.sleep(pulse.fail(error))
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether `error` says that PostgreSQL or Redis is away, which is expected and logged once."""
+    if isinstance(error, Error):
+        return error.code in ("database_unavailable", "shard_unavailable")
+    return isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError)

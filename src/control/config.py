@@ -1,0 +1,54 @@
+"""ControlConfig: the settings of the control plane, and the only reader of its environment."""
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+import ada_url
+import msgspec
+from msgspec import Meta
+
+from control.errors import Error
+
+PREFIX: Final = "POINTSMAN_"
+
+
+class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One process's settings; the field `control_port` is the variable POINTSMAN_CONTROL_PORT, and so on."""
+
+    database_url: Annotated[str, Meta(min_length=1)]
+    control_host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    control_port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
+    short_url: str = "http://127.0.0.1:8080"
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def load(environ: Mapping[str, str]) -> ControlConfig:
+    """The settings in `environ`; raises Error("setting_invalid") naming the variable that is missing or wrong."""
+    values = {}
+    for field in ControlConfig.__struct_fields__:
+        value = environ.get(PREFIX + field.upper())
+        if value:
+            values[field] = value
+    if "database_url" not in values:
+        raise Error("setting_invalid", "POINTSMAN_DATABASE_URL is not set; give it a postgresql:// URL")
+    for field, value in values.items():
+        _check_field(field, value)
+    config = msgspec.convert(values, ControlConfig, strict=False)
+    _check_short_url(config.short_url)
+    return config
+
+
+def _check_field(field: str, value: str) -> None:
+    """Convert one field alone, so that the message can name its variable."""
+    try:
+        msgspec.convert({"database_url": "-", field: value}, ControlConfig, strict=False)
+    except msgspec.ValidationError as error:
+        reason = str(error).split(" - at ", maxsplit=1)[0]
+        raise Error("setting_invalid", f"{PREFIX}{field.upper()} is {value!r}: {reason}") from error
+
+
+def _check_short_url(value: str) -> None:
+    url = ada_url.URL(value) if ada_url.URL.can_parse(value) else None
+    if url is None or url.protocol not in ("http:", "https:") or url.pathname != "/" or url.search or url.hash:
+        raise Error("setting_invalid", f"{PREFIX}SHORT_URL is {value!r}: it must be like https://go.example, no path")

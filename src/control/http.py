@@ -1,0 +1,235 @@
+"""HTTP: the only module that knows status codes; decodes requests, encodes answers and RFC 9457 problems."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from blacksheep import Content, Request, Response
+
+from control.errors import Error
+
+# The longest target has 8,192 bytes; escaped as \uXXXX, JSON makes six of each.
+BODY_BYTES_MAX: Final = 64 * 1024
+RETRY_AFTER_S: Final = 2
+JSON: Final = b"application/json"
+PROBLEM_JSON: Final = b"application/problem+json"
+
+
+class Problem(NamedTuple):
+    """What a code stands for."""
+
+    status: int
+    title: str
+
+
+# Every problem code; docs/problems.md explains each.
+PROBLEMS: Final[dict[str, Problem]] = {
+    "body_malformed": Problem(400, "The body is not JSON"),
+    "body_too_large": Problem(413, "The body is too large"),
+    "content_type": Problem(415, "The body is not declared as JSON"),
+    "field_type": Problem(422, "A member has the wrong type"),
+    "field_value": Problem(422, "A member has a value that is not allowed"),
+    "field_missing": Problem(422, "A required member is missing"),
+    "field_unknown": Problem(422, "A member is unknown"),
+    "patch_empty": Problem(422, "The change is empty"),
+    "query_invalid": Problem(400, "A query parameter is unknown or has a bad value"),
+    "if_match_invalid": Problem(400, "If-Match is not a version"),
+    "target_invalid": Problem(422, "The target is not an absolute URL"),
+    "target_scheme": Problem(422, "The target is neither http nor https"),
+    "target_credentials": Problem(422, "The target has credentials"),
+    "target_characters": Problem(422, "The target has spaces or control characters"),
+    "target_too_long": Problem(422, "The target is too long"),
+    "target_loop": Problem(422, "The target is a short link itself"),
+    "code_invalid": Problem(422, "The code has characters that are not allowed"),
+    "code_reserved": Problem(422, "The code is reserved"),
+    "code_taken": Problem(409, "The code is taken"),
+    "window_invalid": Problem(422, "The time of validity is empty or too early"),
+    "version_conflict": Problem(409, "The link has been changed meanwhile"),
+    "precondition_failed": Problem(412, "The link has been changed meanwhile"),
+    "link_not_found": Problem(404, "There is no such link"),
+    "domain_not_found": Problem(404, "There is no such domain"),
+    "route_not_found": Problem(404, "There is nothing at this path"),
+    "method_not_allowed": Problem(405, "The path does not take this method"),
+    "key_missing": Problem(401, "An API key is needed"),
+    "key_invalid": Problem(401, "The API key is not valid"),
+    "database_unavailable": Problem(503, "The database cannot be used now"),
+    "not_ready": Problem(503, "The service is not ready"),
+    "internal": Problem(500, "Something went wrong inside"),
+}
+SUCCESS: Final = {"ok": 200, "created": 201, "no_content": 204}
+_UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+_WRONG_TYPE: Final = re.compile(r"Expected `[^`]*`, got `[^`]*`")
+_ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,9})"')
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A request as a handler sees it, decoded by what its route declares."""
+
+    path: dict[str, str]
+    query: Any
+    body: Any
+    if_match: int | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Reply:
+    """A handler's answer; `value` is encoded as JSON unless it is bytes, which are sent as they are."""
+
+    value: Any = None
+    etag: int | None = None
+    location: str | None = None
+    content_type: bytes = JSON
+    warning: str | None = None
+
+
+Handler = Callable[[Call], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One operation: how it is called, what it takes and gives, and what can go wrong. The OpenAPI document is made of
+    these, so what it says is what is enforced."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    handler: Handler
+    query: type[msgspec.Struct]
+    body: type[msgspec.Struct] | None = None
+    reply: Any = None
+    success: str = "ok"
+    problems: tuple[str, ...] = ()
+    is_public: bool = False
+    has_if_match: bool = False
+    description: str = field(default="")
+
+
+class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The query of a route that takes none."""
+
+
+async def call_of(route: Route, request: Request) -> Call:
+    """Decode `request` as `route` declares; raises Error for what is not as declared."""
+    return Call(
+        path={name: value or "" for name, value in (request.route_values or {}).items()},
+        query=_query(route, request),
+        body=None if route.body is None else _decode(await _read_body(request), route.body),
+        if_match=_if_match(request) if route.has_if_match else None,
+    )
+
+
+def response_of(route: Route, reply: Reply) -> Response:
+    """Encode a handler's answer."""
+    status = SUCCESS[route.success]
+    response = Response(status)
+    if route.success != "no_content":
+        data = reply.value if isinstance(reply.value, bytes) else msgspec.json.encode(reply.value)
+        response = Response(status, content=Content(reply.content_type, data))
+    if reply.etag is not None:
+        response.add_header(b"etag", b'"%d"' % reply.etag)
+    if reply.location is not None:
+        response.add_header(b"location", reply.location.encode())
+    if not route.is_public:
+        response.add_header(b"cache-control", b"no-store")
+    return response
+
+
+def problem_response(error: Error, docs_url: str) -> Response:
+    """The answer to a failed request; `docs_url` is where the codes are explained."""
+    problem = PROBLEMS.get(error.code)
+    if problem is None:  # an error of the command line or of the background that came up in a request
+        error, problem = Error("internal", "see the log of the control plane"), PROBLEMS["internal"]
+    body: dict[str, Any] = {
+        "type": f"{docs_url}#{error.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "code": error.code,
+        "detail": error.message,
+    }
+    if error.pointer is not None:
+        body["errors"] = [{"pointer": error.pointer, "detail": error.message}]
+    response = Response(problem.status, content=Content(PROBLEM_JSON, msgspec.json.encode(body)))
+    response.add_header(b"cache-control", b"no-store")
+    if problem.status == 401:
+        response.add_header(b"www-authenticate", b'Bearer realm="pointsman"')
+    if problem.status == 503:
+        response.add_header(b"retry-after", b"%d" % RETRY_AFTER_S)
+    return response
+
+
+def header(request: Request, name: bytes) -> str | None:
+    """A request header's value."""
+    value = request.get_first_header(name)
+    return None if value is None else value.decode("latin-1")
+
+
+def _query(route: Route, request: Request) -> Any:
+    values = {}
+    for name, given in request.query.items():
+        if len(given) != 1:
+            raise Error("query_invalid", f"the query parameter {name} is given {len(given)} times")
+        values[name] = given[0]
+    try:
+        return msgspec.convert(values, route.query, strict=False)
+    except msgspec.ValidationError as error:
+        raise Error("query_invalid", f"query: {error}") from error
+
+
+async def _read_body(request: Request) -> bytes:
+    media_type = (header(request, b"content-type") or "").partition(";")[0].strip().lower()
+    if media_type != JSON.decode():
+        raise Error("content_type", "send the body as JSON, with the header Content-Type: application/json")
+    chunks = []
+    size = 0
+    async for chunk in request.stream():  # type: ignore[attr-defined]  # its stub calls it a coroutine
+        size += len(chunk)
+        if size > BODY_BYTES_MAX:
+            raise Error("body_too_large", f"a body has at most {BODY_BYTES_MAX} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _decode(data: bytes, kind: type[msgspec.Struct]) -> Any:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise _field_error(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Error("body_malformed", f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise Error("body_malformed", "the body is nested too deeply") from error
+
+
+def _field_error(text: str) -> Error:
+    """Tell apart what msgspec found, by its message: it has one class for all."""
+    reason, _, path = text.partition(" - at `")
+    pointer = _pointer(path.removesuffix("`"))
+    if match := _UNKNOWN_FIELD.fullmatch(reason):
+        return Error("field_unknown", f"there is no member {match[1]!r}", pointer=f"{pointer}/{_escape(match[1])}")
+    if match := _MISSING_FIELD.fullmatch(reason):
+        return Error("field_missing", f"the member {match[1]!r} is required", pointer=f"{pointer}/{match[1]}")
+    return Error("field_type" if _WRONG_TYPE.fullmatch(reason) else "field_value", reason, pointer=pointer)
+
+
+def _pointer(path: str) -> str:
+    """`$.target` of msgspec as a JSON pointer."""
+    return path.removeprefix("$").replace(".", "/")
+
+
+def _escape(member: str) -> str:
+    return member.replace("~", "~0").replace("/", "~1")
+
+
+def _if_match(request: Request) -> int | None:
+    value = header(request, b"if-match")
+    if value is None or value.strip() == "*":
+        return None
+    match = _ENTITY_TAG.fullmatch(value.strip())
+    if match is None:
+        raise Error("if_match_invalid", 'If-Match must be one version in quotes, such as "3", as in ETag')
+    return int(match[1])

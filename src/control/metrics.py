@@ -1,0 +1,83 @@
+"""Counters, gauges and histograms in Prometheus' text format; labels are fixed sets, never user input."""
+
+from bisect import bisect_left
+from typing import Final
+
+Labels = tuple[tuple[str, str], ...]
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+LAG_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0)
+
+
+class Value:
+    """A counter (only `add`) or a gauge (`set`), by labels."""
+
+    def __init__(self, name: str, kind: str, text: str) -> None:
+        self.name = name
+        self._head = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+        self._values: dict[Labels, float] = {}
+
+    def add(self, amount: float = 1, **labels: str) -> None:
+        """Count."""
+        key = tuple(labels.items())
+        self._values[key] = self._values.get(key, 0) + amount
+
+    def set(self, value: float, **labels: str) -> None:
+        """Replace the value."""
+        self._values[tuple(labels.items())] = value
+
+    def lines(self) -> list[str]:
+        """The text of this metric."""
+        return self._head + [f"{self.name}{_labels(key)} {value:g}" for key, value in self._values.items()]
+
+
+class Histogram:
+    """Observations in fixed buckets."""
+
+    def __init__(self, name: str, text: str, buckets: tuple[float, ...]) -> None:
+        self.name = name
+        self._head = [f"# HELP {name} {text}", f"# TYPE {name} histogram"]
+        self._buckets = buckets
+        self._counts = [0] * (len(buckets) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one observation."""
+        self._counts[bisect_left(self._buckets, value)] += 1
+        self._sum += value
+
+    def lines(self) -> list[str]:
+        """The text of this metric."""
+        lines = list(self._head)
+        total = 0
+        for bound, count in zip((*self._buckets, float("inf")), self._counts, strict=True):
+            total += count
+            label = "+Inf" if bound == float("inf") else f"{bound:g}"
+            lines.append(f'{self.name}_bucket{{le="{label}"}} {total}')
+        return [*lines, f"{self.name}_sum {self._sum:g}", f"{self.name}_count {total}"]
+
+
+class Metrics:
+    """Every metric of the control plane."""
+
+    def __init__(self) -> None:
+        self.requests = Value("pointsman_control_requests_total", "counter", "API answers by status.")
+        self.problems = Value("pointsman_control_problems_total", "counter", "Problems answered, by code.")
+        self.projected = Value("pointsman_projected_total", "counter", "Link versions written to shards.")
+        self.parked = Value("pointsman_outbox_parked_total", "counter", "Outbox rows sent to wait for their shard.")
+        self.set_aside = Value("pointsman_outbox_set_aside_total", "counter", "Outbox rows that cannot be projected.")
+        self.lag = Histogram("pointsman_projection_lag_seconds", "From a commit to its write to Redis.", LAG_BUCKETS_S)
+        self.outbox = Value("pointsman_outbox_rows", "gauge", "Outbox rows by state, counted up to 10,000.")
+        self.outbox_oldest = Value("pointsman_outbox_oldest_seconds", "gauge", "Age of the oldest row to be projected.")
+        self.shard_complete = Value("pointsman_shard_complete", "gauge", "1 if the shard needs nothing, by shard.")
+        self.database_up = Value("pointsman_database_up", "gauge", "1 if PostgreSQL answered this request.")
+        self.task_failures = Value("pointsman_task_failures", "gauge", "Failures in a row of a background task.")
+
+    def text(self) -> str:
+        """What /metrics answers."""
+        return "\n".join(line for metric in vars(self).values() for line in metric.lines()) + "\n"
+
+
+def _labels(labels: Labels) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{value}"' for name, value in labels) + "}"

@@ -1,0 +1,28 @@
+"""Projection: what makes the shards' content follow PostgreSQL. Tables: outbox, projected, shards (state).
+
+It is a feature of its own, not a part of links or shards: it reads links, writes to shards, and neither needs to know.
+
+- `tasks.Projector` takes outbox rows and writes the current state of their links to the owning shards (`batch.py`).
+- `keeper.Keeper`, one a shard, watches the Redis process behind it, and repairs and fences it when it has lost
+  something or was replaced (`recovery.py`, decided by `decision.py`).
+- `full.py` writes all links, for an empty shard or `pointsman project --all`.
+
+State of a shard in PostgreSQL (table shards) and in Redis (pm:fence):
+
+    unfenced ──full: sweep, then──▶ filling ──every link written──▶ complete
+       ▲   └────tail: redo what the log lost─────────────────────────▶ │
+       └──────────── another run id, or no fence ──────────────────────┘
+
+Invariants:
+- writes are compare-and-set by version, so duplicates, reordering and two projectors at once are harmless;
+- a batch writes to a shard only over a connection whose run id is `shards.run_id`, under the shard's shared batch lock;
+  `shards.run_id` changes only under the exclusive one, when no batch is in flight;
+- a batch ends with a rising number (pm:seq) behind its writes in the shard's own log, and `projected` keeps which links
+  it wrote, in the transaction that removes their outbox rows. A recovered log is a prefix of what was sent, so the
+  recovered pm:seq tells exactly which batches are lost: those of a higher number. They can be told as long as
+  pm:seq >= `floor_seq`; below that the shard is filled anew;
+- a number is never used twice for a shard: each is above `base_seq`, the highest number ever seen when the shard was
+  last recovered;
+- a fence names a run id only when no link on that process can be older than what had been projected before (I4), and
+  says complete only when no link is missing (I5).
+"""

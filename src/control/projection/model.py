@@ -1,0 +1,84 @@
+"""From a link's row to what a shard holds for it; pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from control.links.model import HASH_OFFSET
+from edge._fast import Ring
+from wire import keys, record
+from wire.record import LinkRecord, Tombstone
+
+TOMBSTONE_TTL_MS: Final = 24 * 60 * 60 * 1000
+LINK_COLUMNS: Final = (
+    "l.id AS link_id, l.domain_id, l.code, l.key_hash, l.version, l.status, l.target, l.is_enabled, "
+    "l.not_before, l.not_after, l.deleted_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One key of a shard, and the version that it is to have at least."""
+
+    key: bytes
+    data: bytes
+    link_id: int
+    version: int
+
+
+def write_of(row: Any) -> Write:
+    """The write for a row with LINK_COLUMNS; raises ValueError for a link that the record cannot hold."""
+    key = keys.link_key(row["domain_id"], row["code"])
+    return Write(key, record.encode(_record_of(row)), row["link_id"], row["version"])
+
+
+def shard_index(ring: Ring, row: Any) -> int:
+    """Which shard of the ring owns the link."""
+    return ring.shard(row["key_hash"] + HASH_OFFSET)
+
+
+def _record_of(row: Any) -> LinkRecord | Tombstone:
+    if row["deleted_at"] is not None:
+        return Tombstone(link_id=row["link_id"], version=row["version"])
+    return LinkRecord(
+        link_id=row["link_id"],
+        version=row["version"],
+        status=row["status"],
+        target=row["target"].encode(),
+        is_disabled=not row["is_enabled"],
+        not_before_ms=_milliseconds(row["not_before"]),
+        not_after_ms=_milliseconds(row["not_after"]),
+    )
+
+
+def _milliseconds(instant: datetime | None) -> int | None:
+    return None if instant is None else int(instant.timestamp() * 1000)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one batch of outbox rows comes to."""
+
+    writes: dict[str, list[Write]]  # by shard id
+    outbox_ids: dict[str, list[int]]  # by shard id
+    gone: list[int]  # outbox rows whose link's row does not exist any more: there is nothing to write
+    faulty: list[tuple[int, str]]  # outbox rows that cannot be projected, with the reason
+
+
+def plan(rows: Sequence[Any], ring: Ring) -> Plan:
+    """Group outbox rows, joined with their links' current state, by shard."""
+    result = Plan(writes={}, outbox_ids={}, gone=[], faulty=[])
+    for row in rows:
+        if row["link_id"] is None:
+            result.gone.append(row["outbox_id"])
+            continue
+        try:
+            write = write_of(row)
+        except (ValueError, OverflowError) as error:
+            result.faulty.append((row["outbox_id"], str(error)))
+            continue
+        shard_id = ring.shard_ids[shard_index(ring, row)]
+        result.writes.setdefault(shard_id, []).append(write)
+        result.outbox_ids.setdefault(shard_id, []).append(row["outbox_id"])
+    return result

@@ -1,0 +1,58 @@
+"""Writing records to one shard, and its fence."""
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Final
+
+from control.errors import Error
+from control.projection.model import TOMBSTONE_TTL_MS, Write
+from control.shards.connection import Command, ShardConnection, connect
+from wire import keys
+
+# One script call holds up the shard's other clients; 250 keys take about half a millisecond.
+KEYS_PER_CALL: Final = 250
+_SCRIPTS: Final = ("write", "number", "fence")
+
+
+async def connect_writer(shard_id: str, url: str) -> ShardConnection:
+    """A connection with this module's scripts loaded."""
+    folder = resources.files("control.projection")
+    scripts = {name: (folder / f"{name}.lua").read_text(encoding="utf-8") for name in _SCRIPTS}
+    return await connect(shard_id, url, scripts)
+
+
+async def write(connection: ShardConnection, writes: Sequence[Write]) -> None:
+    """Compare-and-set the records."""
+    await connection.pipeline(_write_commands(connection, writes))
+
+
+async def write_batch(connection: ShardConnection, writes: Sequence[Write], base_seq: int) -> int:
+    """Compare-and-set the records and return the number of the batch, which stands behind them in the shard's log."""
+    number: Command = ("EVALSHA", connection.scripts["number"], 1, keys.SEQUENCE, base_seq)
+    replies = await connection.pipeline([*_write_commands(connection, writes), number])
+    return int(replies[-1])
+
+
+async def replace_fence(connection: ShardConnection, held: bytes | None, fence: bytes) -> None:
+    """Set the fence if it still is `held`; raises Error("shard_unavailable") if somebody changed or dropped it."""
+    is_replaced = await connection.execute("EVALSHA", connection.scripts["fence"], 1, keys.FENCE, held or b"", fence)
+    if not is_replaced:
+        raise Error("shard_unavailable", f"the fence of shard {connection.shard_id} was changed by somebody else")
+
+
+def _write_commands(connection: ShardConnection, writes: Sequence[Write]) -> list[Command]:
+    sha = connection.scripts["write"]
+    commands: list[Command] = []
+    for start in range(0, len(writes), KEYS_PER_CALL):
+        chunk = writes[start : start + KEYS_PER_CALL]
+        commands.append(
+            (
+                "EVALSHA",
+                sha,
+                len(chunk),
+                *(item.key for item in chunk),
+                TOMBSTONE_TTL_MS,
+                *(item.data for item in chunk),
+            )
+        )
+    return commands

@@ -1,0 +1,286 @@
+"""SQL of the outbox, of `projected` and of the shards' state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from control.db import Connection
+from control.projection.model import LINK_COLUMNS, Write
+
+# Advisory locks are pairs (kind, hash of the shard's id).
+_BATCH_LOCK: Final = 0x504D01
+_KEEPER_LOCK: Final = 0x504D02
+RETRY_FIRST_S: Final = 2.0
+RETRY_MAX_S: Final = 600.0
+
+_TAKE: Final = """
+WITH taken AS MATERIALIZED (
+    SELECT id, link_id, created_at FROM outbox WHERE {which} ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+SELECT taken.id AS outbox_id, taken.created_at AS queued_at, {columns}
+FROM taken LEFT JOIN links l ON l.id = taken.link_id
+ORDER BY taken.id
+"""
+_TAKE_READY: Final = _TAKE.format(which="waiting_shard IS NULL AND retry_at IS NULL", columns=LINK_COLUMNS)
+_TAKE_WAITING: Final = _TAKE.format(which="waiting_shard = $2", columns=LINK_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardState:
+    """A row of shards; see the package's docstring."""
+
+    id: str
+    run_id: str | None
+    is_complete: bool
+    floor_seq: int
+    base_seq: int
+
+
+_STATE: Final = "id, run_id, is_complete, floor_seq, base_seq"
+
+
+async def take_ready(connection: Connection, limit: int) -> list[Any]:
+    """Lock and return outbox rows that can be projected now, with their links' current state."""
+    rows: list[Any] = await connection.fetch(_TAKE_READY, limit)
+    return rows
+
+
+async def take_waiting(connection: Connection, shard_id: str, limit: int) -> list[Any]:
+    """The same for the rows that wait for a shard."""
+    rows: list[Any] = await connection.fetch(_TAKE_WAITING, limit, shard_id)
+    return rows
+
+
+async def try_batch_locks(connection: Connection, shard_ids: Sequence[str]) -> set[str]:
+    """The shards of `shard_ids` whose shared batch lock the transaction now holds."""
+    rows = await connection.fetch(
+        "SELECT id FROM unnest($1::text[]) AS id WHERE pg_try_advisory_xact_lock_shared($2, hashtext(id))",
+        shard_ids,
+        _BATCH_LOCK,
+    )
+    return {row["id"] for row in rows}
+
+
+async def lock_batches(connection: Connection, shard_id: str) -> None:
+    """Wait for every batch in flight on the shard, and keep new ones out until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", _BATCH_LOCK, shard_id)
+
+
+async def try_keeper_lock(connection: Connection, shard_id: str) -> bool:
+    """Become the one keeper of the shard, until the connection ends or the lock is released."""
+    taken: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", _KEEPER_LOCK, shard_id)
+    return taken
+
+
+async def wait_for_keeper_lock(connection: Connection, shard_id: str, timeout_s: float) -> bool:
+    """The same, waiting for a keeper that is at work; False if it still is."""
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1, hashtext($2))", _KEEPER_LOCK, shard_id, timeout=timeout_s)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def states(connection: Connection, shard_ids: Sequence[str]) -> dict[str, ShardState]:
+    """The state of each shard."""
+    rows = await connection.fetch(f"SELECT {_STATE} FROM shards WHERE id = ANY ($1)", shard_ids)  # noqa: S608 (constant)
+    return {row["id"]: ShardState(**row) for row in rows}
+
+
+async def state_for_update(connection: Connection, shard_id: str) -> ShardState:
+    """A shard's state, locked against changes until the transaction ends."""
+    row = await connection.fetchrow(f"SELECT {_STATE} FROM shards WHERE id = $1 FOR UPDATE", shard_id)  # noqa: S608 (constant)
+    return ShardState(**row)
+
+
+async def save_state(connection: Connection, state: ShardState) -> None:
+    """Replace a shard's state."""
+    await connection.execute(
+        "UPDATE shards SET run_id = $2, is_complete = $3, floor_seq = $4, base_seq = $5 WHERE id = $1",
+        state.id,
+        state.run_id,
+        state.is_complete,
+        state.floor_seq,
+        state.base_seq,
+    )
+
+
+async def finish(
+    connection: Connection, outbox_ids: Sequence[int], shard_id: str, number: int, writes: Sequence[Write]
+) -> None:
+    """Note what a batch has written to a shard under its number, and remove the outbox rows."""
+    await connection.execute(
+        """
+        WITH done AS (DELETE FROM outbox WHERE id = ANY ($1))
+        INSERT INTO projected (shard_id, seq, link_id, version)
+        SELECT $2, $3, link_id, max(version) FROM unnest($4::bigint[], $5::bigint[]) AS t(link_id, version)
+        GROUP BY link_id
+        """,
+        outbox_ids,
+        shard_id,
+        number,
+        [write.link_id for write in writes],
+        [write.version for write in writes],
+    )
+
+
+async def drop(connection: Connection, outbox_ids: Sequence[int]) -> None:
+    """Remove outbox rows that have nothing to write."""
+    await connection.execute("DELETE FROM outbox WHERE id = ANY ($1)", outbox_ids)
+
+
+async def park(connection: Connection, outbox_ids: Sequence[int], shard_id: str) -> None:
+    """Let outbox rows wait for their shard, out of the way of the others."""
+    await connection.execute("UPDATE outbox SET waiting_shard = $2 WHERE id = ANY ($1)", outbox_ids, shard_id)
+
+
+async def unpark(connection: Connection, shard_id: str, limit: int) -> int:
+    """Make at most `limit` rows that wait for a shard ready again; returns how many."""
+    count: int = await connection.fetchval(
+        """
+        WITH waiting AS (
+            SELECT id FROM outbox WHERE waiting_shard = $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+        ), freed AS (
+            UPDATE outbox SET waiting_shard = NULL FROM waiting WHERE outbox.id = waiting.id RETURNING 1
+        )
+        SELECT count(*) FROM freed
+        """,
+        shard_id,
+        limit,
+    )
+    return count
+
+
+async def set_aside(connection: Connection, outbox_id: int, reason: str) -> None:
+    """Keep an outbox row that cannot be projected, with its reason, for a later try."""
+    await connection.execute(
+        """
+        UPDATE outbox SET reason = $2, attempts = attempts + 1, waiting_shard = NULL,
+            retry_at = now() + least($3 * 2 ^ least(attempts, 20), $4) * interval '1 second'
+        WHERE id = $1
+        """,
+        outbox_id,
+        reason[:500],
+        RETRY_FIRST_S,
+        RETRY_MAX_S,
+    )
+
+
+async def retry_set_aside(connection: Connection, limit: int) -> int:
+    """Make rows ready whose time of retrial has come; returns how many."""
+    count: int = await connection.fetchval(
+        """
+        WITH due AS (SELECT id FROM outbox WHERE retry_at <= now() ORDER BY retry_at LIMIT $1 FOR UPDATE SKIP LOCKED),
+        freed AS (UPDATE outbox SET retry_at = NULL FROM due WHERE outbox.id = due.id RETURNING 1)
+        SELECT count(*) FROM freed
+        """,
+        limit,
+    )
+    return count
+
+
+async def requeue_lost(connection: Connection, shard_id: str, recovered: int) -> int:
+    """Queue again, waiting for the shard, what batches above `recovered` had written there; returns how many links."""
+    count: int = await connection.fetchval(
+        """
+        WITH lost AS (DELETE FROM projected WHERE shard_id = $1 AND seq > $2 RETURNING link_id, version),
+        queued AS (
+            INSERT INTO outbox (link_id, version, waiting_shard)
+            SELECT link_id, max(version), $1 FROM lost GROUP BY link_id RETURNING 1
+        )
+        SELECT count(*) FROM queued
+        """,
+        shard_id,
+        recovered,
+    )
+    return count
+
+
+async def highest_number(connection: Connection, state: ShardState) -> int:
+    """The highest batch number that PostgreSQL knows to have been used on the shard."""
+    number: int = await connection.fetchval("SELECT coalesce(max(seq), 0) FROM projected WHERE shard_id = $1", state.id)
+    return max(number, state.floor_seq, state.base_seq)
+
+
+async def forget_projected(connection: Connection, shard_id: str) -> None:
+    """Drop the notes about a shard whose content is written anew."""
+    await connection.execute("DELETE FROM projected WHERE shard_id = $1", shard_id)
+
+
+async def purge_projected(connection: Connection, shard_id: str, keep_s: float, limit: int) -> int:
+    """Drop notes older than `keep_s` and raise the floor by which the shard can be recovered without them.
+
+    The transaction must hold the shard's state: a keeper that reads the floor before and the notes after this would
+    take a batch as never written.
+    """
+    last = await connection.fetchval(
+        """
+        SELECT max(seq) FROM (
+            SELECT seq FROM projected
+            WHERE shard_id = $1 AND projected_at < now() - make_interval(secs => $2) ORDER BY seq LIMIT $3
+        ) AS old
+        """,
+        shard_id,
+        keep_s,
+        limit,
+    )
+    if last is None:
+        return 0
+    await connection.execute("UPDATE shards SET floor_seq = greatest(floor_seq, $2) WHERE id = $1", shard_id, last)
+    status: str = await connection.execute("DELETE FROM projected WHERE shard_id = $1 AND seq <= $2", shard_id, last)
+    return int(status.rpartition(" ")[2])
+
+
+async def sequence_of(connection: Connection, link_id: int, version: int) -> tuple[str, int] | None:
+    """The shard and batch number that wrote this version of a link, or a newer one."""
+    row = await connection.fetchrow(
+        "SELECT shard_id, seq FROM projected WHERE link_id = $1 AND version >= $2 ORDER BY seq LIMIT 1",
+        link_id,
+        version,
+    )
+    return (row["shard_id"], row["seq"]) if row else None
+
+
+async def links_after(connection: Connection, link_id: int, limit: int) -> list[Any]:
+    """A page of all links, deleted ones too, by rising id."""
+    rows: list[Any] = await connection.fetch(
+        f"SELECT {LINK_COLUMNS} FROM links l WHERE l.id > $1 ORDER BY l.id LIMIT $2",  # noqa: S608 (constant)
+        link_id,
+        limit,
+    )
+    return rows
+
+
+async def links_estimate(connection: Connection) -> int:
+    """Roughly how many links there are, for progress."""
+    count: int = await connection.fetchval(
+        "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'links'::regclass"
+    )
+    return count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """How much is in the outbox."""
+
+    ready: int
+    waiting: int
+    set_aside: int
+    oldest_s: float
+
+
+async def backlog(connection: Connection, limit: int) -> Backlog:
+    """The outbox by kind; kinds of more than `limit` rows are counted as `limit`."""
+    row = await connection.fetchrow(
+        """
+        SELECT
+            (SELECT count(*) FROM (
+                SELECT FROM outbox WHERE waiting_shard IS NULL AND retry_at IS NULL LIMIT $1) a) AS ready,
+            (SELECT count(*) FROM (SELECT FROM outbox WHERE waiting_shard IS NOT NULL LIMIT $1) b) AS waiting,
+            (SELECT count(*) FROM (SELECT FROM outbox WHERE retry_at IS NOT NULL LIMIT $1) c) AS set_aside,
+            coalesce(extract(epoch FROM clock_timestamp() - (
+                SELECT created_at FROM outbox WHERE retry_at IS NULL ORDER BY id LIMIT 1)), 0)::float8 AS oldest_s
+        """,
+        limit,
+    )
+    return Backlog(**row)

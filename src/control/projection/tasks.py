@@ -1,0 +1,131 @@
+"""The projector and its company: what runs in the background of every control process."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import asyncpg
+
+from control.background import Background, Pulse
+from control.db import Connection, Database
+from control.log import Logger
+from control.projection import store
+from control.projection.batch import BATCH_ROWS_MAX, BatchResult, project_ready
+from control.projection.keeper import Keeper
+from control.projection.writers import Writers
+from control.shards import store as shard_store
+from control.shards.current import CurrentPlacement
+from wire.topology import Topology
+
+CHANNEL: Final = "pointsman_outbox"
+# The fallback for a notification that got lost with its connection.
+POLL_INTERVAL_S: Final = 1.0
+TOPOLOGY_INTERVAL_S: Final = 1.0
+HOUSEKEEPING_INTERVAL_S: Final = 5.0
+PROJECTED_KEEP_S: Final = 900.0
+HOUSEKEEPING_ROWS_MAX: Final = 20_000
+RETRY_ROWS_MAX: Final = 100
+
+OnBatch = Callable[[BatchResult], None]
+
+
+class Projector:
+    """Brings outbox rows to the shards, woken by `wake` (this process's commits) and by NOTIFY (everybody's)."""
+
+    def __init__(self, database: Database, writers: Writers, on_batch: OnBatch) -> None:
+        self._database = database
+        self._writers = writers
+        self._on_batch = on_batch
+        self._placement = CurrentPlacement()
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """There may be something in the outbox."""
+        self._woken.set()
+
+    async def listen(self, pulse: Pulse) -> None:
+        """Turn notifications into `wake`, on a connection of its own."""
+        async with self._database.dedicated() as connection:
+            lost = asyncio.Event()
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(CHANNEL, lambda *_: self.wake())
+            pulse.beat()
+            await lost.wait()
+            raise asyncpg.ConnectionDoesNotExistError("the connection that listens to the outbox was lost")
+
+    async def run(self, pulse: Pulse) -> None:
+        """Project batch after batch, on a connection of its own."""
+        async with self._database.dedicated() as connection:
+            # A commit lost with PostgreSQL's memory brings the outbox rows back, and they are projected once more.
+            await connection.execute("SET synchronous_commit = off")
+            while True:
+                # Cleared before the outbox is read: what is committed after the read sets it again.
+                self._woken.clear()
+                is_drained = await self._project(connection)
+                pulse.beat()
+                if is_drained:
+                    await self._wait()
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.wait_for(self._woken.wait(), POLL_INTERVAL_S)
+        except TimeoutError:
+            return
+
+    async def _project(self, connection: Connection) -> bool:
+        """One batch; whether the outbox had no more than that."""
+        placement = await self._placement.get(connection)
+        if placement is None:
+            return True
+        await self._writers.follow(placement.topology)
+        async with connection.transaction():
+            result = await project_ready(connection, placement.ring, self._writers)
+        self._on_batch(result)
+        return result.taken < BATCH_ROWS_MAX
+
+
+class Housekeeper:
+    """Starts a keeper for each shard of the topology, and removes what has had its time."""
+
+    def __init__(self, database: Database, background: Background, wake: Callable[[], None], log: Logger) -> None:
+        self._database = database
+        self._background = background
+        self._wake = wake
+        self._log = log
+        self._topology: Topology | None = None
+        self.keepers: dict[str, Keeper] = {}
+
+    async def follow_topology(self, pulse: Pulse) -> None:
+        """Have one keeper for each shard of the topology in force."""
+        while True:
+            async with self._database.connection() as connection:
+                topology = await shard_store.current(connection)
+            if topology is not None and topology != self._topology:
+                await self._replace_keepers(topology)
+            pulse.beat()
+            await asyncio.sleep(TOPOLOGY_INTERVAL_S)
+
+    async def _replace_keepers(self, topology: Topology) -> None:
+        for shard_id in list(self.keepers):
+            await self._background.stop_one(f"keeper {shard_id}")
+            del self.keepers[shard_id]
+        for shard in topology.shards:
+            keeper = self.keepers[shard.id] = Keeper(self._database, shard, self._wake, self._log)
+            self._background.start(f"keeper {shard.id}", keeper.run)
+        self._topology = topology
+
+    async def tidy(self, pulse: Pulse) -> None:
+        """Give rows that were set aside another try; forget old notes about batches."""
+        while True:
+            async with self._database.transaction() as connection:
+                if await store.retry_set_aside(connection, RETRY_ROWS_MAX):
+                    self._wake()
+            for shard_id in self.keepers:
+                await self._purge(shard_id)
+            pulse.beat()
+            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+
+    async def _purge(self, shard_id: str) -> None:
+        async with self._database.transaction() as connection:
+            await store.state_for_update(connection, shard_id)
+            await store.purge_projected(connection, shard_id, PROJECTED_KEEP_S, HOUSEKEEPING_ROWS_MAX)
