@@ -50,7 +50,7 @@ def dev() -> None:
     """Run everything on this machine: PostgreSQL, shards, control and edge."""
     from control.dev import run  # noqa: PLC0415  (the embedded servers are an extra that production does not install)
 
-    sys.exit(run())
+    sys.exit(run(os.environ))
 
 
 @main.command()

@@ -4,9 +4,10 @@ import os
 import select
 import signal
 import subprocess
+import time
 from pathlib import Path
 
-from control.dev.program import Program, spawn, wait_ready
+from control.dev.program import POLL_INTERVAL_S, READY_TIMEOUT_S, Program, describe_exit, failure, spawn
 
 STOP_TIMEOUT_S = 20
 
@@ -30,7 +31,7 @@ class Server:
         """Start and wait until it takes work."""
         assert self._process is None, f"{self.program.name} is running"
         self._process = spawn(self.program)
-        wait_ready(self.program, self._process)
+        _wait_ready(self.program, self._process)
 
     def stop(self) -> None:
         """Ask it to stop and wait until it is gone."""
@@ -88,6 +89,18 @@ class PostgresServer(Server):
     def dsn_of(self, database: str) -> str:
         """The same server, another database."""
         return self.dsn.removesuffix("postgres") + database
+
+
+def _wait_ready(program: Program, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while not program.is_ready():
+        try:
+            code = process.wait(POLL_INTERVAL_S)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() > deadline:
+                raise failure(program, f"is not ready after {READY_TIMEOUT_S:.0f} s") from None
+        else:
+            raise failure(program, f"ended with {describe_exit(code)}")
 
 
 def children(pid: int) -> list[int]:

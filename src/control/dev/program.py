@@ -1,12 +1,11 @@
-"""A program to run: its command and how to see that it is ready; starting it, awaiting it, reading its log."""
+"""A program to run: its command and how to see that it is ready; starting it, ending it, reading its log."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +13,7 @@ from control.dev import leash
 from control.dev.account import Account
 from control.errors import Error
 
-READY_TIMEOUT_S: Final = 30.0
+READY_TIMEOUT_S: Final = 60.0  # of a slow disk's initial sync; a failing program ends long before
 POLL_INTERVAL_S: Final = 0.02
 TAIL_BYTES: Final = 16 * 1024
 
@@ -27,15 +26,16 @@ class Program:
     command: tuple[str, ...]
     log: Path
     is_ready: Callable[[], bool]
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] | None = None  # None: that of this process
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM
 
 
-def spawn(program: Program) -> subprocess.Popen[bytes]:
+def spawn(program: Program, inherited: Sequence[int] = ()) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, out of reach of the terminal's Ctrl-C, on the leash of this process.
 
-    Call it from the thread that lives as long as the process: the leash is tied to the thread that forked.
+    It keeps the file descriptors `inherited` open. Call this from a thread that lives as long as the process: the leash
+    is tied to the thread that forked.
     """
     program.log.parent.mkdir(parents=True, exist_ok=True)
     # Appending, so that the file can be cut while the program has it open (see log.py).
@@ -43,7 +43,8 @@ def spawn(program: Program) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(  # noqa: S603  commands are built here, never from input
             leashed(program.command, program.account, program.stop_signal),
-            env={**os.environ, **program.environ},
+            env=program.environ,
+            pass_fds=inherited,
             cwd="/" if program.account else None,  # our directory may be closed to another user
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -63,19 +64,6 @@ def leashed(
         options += [f"--uid={account.uid}", f"--gid={account.gid}"]
         options += ["--keep-access"] if account.is_access_kept else []
     return [sys.executable, "-I", "-S", leash.__file__, *options, "--", *command]
-
-
-def wait_ready(program: Program, process: subprocess.Popen[bytes], timeout_s: float = READY_TIMEOUT_S) -> None:
-    """Return when the program is ready; raises Error("stack_failed") when it ends or takes too long."""
-    deadline = time.monotonic() + timeout_s
-    while not program.is_ready():
-        try:
-            code = process.wait(POLL_INTERVAL_S)
-        except subprocess.TimeoutExpired:
-            if time.monotonic() > deadline:
-                raise failure(program, f"is not ready after {timeout_s:.0f} s") from None
-        else:
-            raise failure(program, f"ended with {describe_exit(code)}")
 
 
 def failure(program: Program, what: str) -> Error:
@@ -98,9 +86,7 @@ def tail(path: Path, lines: int = 8) -> str:
     return "\n".join(f"    {line}" for line in last) or "    (nothing)"
 
 
-def kill_session(process: subprocess.Popen[bytes]) -> None:
-    """Kill the program and whatever it started that stayed in its session's process group."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of the program and of what it started. Call it before the exit code is collected: until then
+    no other process can have got its pid."""
+    os.killpg(process.pid, signal.SIGKILL)
