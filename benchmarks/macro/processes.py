@@ -1,0 +1,107 @@
+"""Processes: started on a core, measured by /proc, stopped by their id."""
+
+import contextlib
+import os
+import socket
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from benchmarks import BenchmarkError
+from benchmarks.macro.cores import pinned
+
+STOP_S: Final = 10
+LOG_LINES_SHOWN: Final = 12
+_TICK_US: Final = 1_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program with its arguments and what is added to its environment."""
+
+    arguments: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def running(command: Command, core: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, alive until the block ends; its output goes to `log`."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            pinned(core, command.arguments), env=_environment(command), cwd=log.parent, stdout=output, stderr=output
+        )
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def check_alive(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Raises BenchmarkError with the end of its log if the process has ended."""
+    if process.poll() is not None:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+        raise BenchmarkError(f"{process.args!r} ended with code {process.returncode}:\n" + "\n".join(lines))
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def family(root: int) -> frozenset[int]:
+    """The process and all its descendants."""
+    parents = {int(entry.name): _parent(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    found = {root}
+    while True:
+        children = {pid for pid, parent in parents.items() if parent in found} - found
+        if not children:
+            return frozenset(found)
+        found |= children
+
+
+def cpu_us(pids: Iterable[int]) -> int:
+    """User and system time that the processes have used, in steps of the kernel's clock tick."""
+    return sum(_cpu_us(pid) for pid in pids)
+
+
+def _cpu_us(pid: int) -> int:
+    fields = _stat(pid)
+    if fields is None:
+        raise BenchmarkError(f"process {pid} of the server ended while it was measured")
+    return (int(fields[11]) + int(fields[12])) * _TICK_US
+
+
+def _parent(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/<pid>/stat behind the name (which may hold spaces): state, parent, …; proc_pid_stat(5)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def _environment(command: Command) -> dict[str, str]:
+    """This process's environment without settings of Pointsman, which would change what is measured."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
+    return ours | command.environment
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        for pid in family(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
+        process.wait()

@@ -1,0 +1,37 @@
+"""The floor: what the kernel alone costs. See floor.c; compiled when it is started."""
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from benchmarks.environment import which
+from benchmarks.macro.links import Link
+from benchmarks.macro.processes import Command
+from benchmarks.macro.rivals.rival import Rival, Stage
+
+SOURCE: Final = Path(__file__).with_name("floor.c")
+LOCATION: Final = "https://www.example.com/articles/12345/a-title-of-usual-length?ref=short"
+
+
+def _command(stage: Stage) -> Command:
+    program = stage.directory / "floor"
+    subprocess.run(["cc", "-O2", "-Wall", "-o", str(program), f'-DLOCATION="{LOCATION}"', str(SOURCE)], check=True)
+    return Command([str(program), str(stage.port), "keep-alive" if stage.is_keep_alive else "close"])
+
+
+def _missing() -> str:
+    return "" if which("cc") else "a C compiler: apt-get install gcc"
+
+
+def _location(_link: Link) -> str:
+    return LOCATION
+
+
+FLOOR = Rival(
+    name="floor",
+    title="bare epoll loop in C, fixed bytes, no parsing",
+    source="memory",
+    command=_command,
+    missing=_missing,
+    location=_location,
+)

@@ -1,0 +1,122 @@
+"""Debian's nginx: a map of all links, with and without its access log, and Lua with a GET of Redis for each request."""
+
+import string
+from pathlib import Path
+from typing import Final
+
+from benchmarks.environment import which
+from benchmarks.macro.processes import Command
+from benchmarks.macro.rivals.rival import Rival, Stage
+from benchmarks.macro.store import PLAIN_PREFIX
+
+MODULES: Final = Path("/usr/lib/nginx/modules")
+LUA_MODULES: Final = ("ndk_http_module.so", "ngx_http_lua_module.so")
+LUA_REDIS_CLIENT: Final = Path("/usr/share/lua/5.1/nginx/redis.lua")
+
+BUFFERED_LOG: Final = "access.log combined buffer=64k flush=1s"
+
+# A hash of 50,000 keys of one cache line each, with room so that nginx finds a size without warning.
+MAP: Final = """
+    map_hash_max_size 262144;
+    map_hash_bucket_size 128;
+    map $uri $target {
+        include links.map;
+    }
+"""
+REDIRECT: Final = "return 302 $target;"
+
+# Each worker keeps as many connections to Redis as there are clients; what it reads needs no decoding.
+LUA_REDIRECT: Final = """
+            content_by_lua_block {
+                local client = require("nginx.redis"):new()
+                client:set_timeout(1000)
+                local is_open, failure = client:connect("127.0.0.1", @{redis_port})
+                if not is_open then
+                    ngx.log(ngx.ERR, "redis: ", failure)
+                    return ngx.exit(503)
+                end
+                local target = client:get("@{prefix}" .. ngx.var.uri:sub(2))
+                client:set_keepalive(60000, 512)
+                if target == ngx.null then
+                    return ngx.exit(404)
+                end
+                return ngx.redirect(target, 302)
+            }
+"""
+
+
+class _Template(string.Template):
+    """A template whose own places do not look like nginx's variables."""
+
+    delimiter = "@"
+
+
+def _write(stage: Stage, *, modules: str = "", access_log: str, http: str = "", location: str) -> Command:
+    template = _Template(Path(__file__).with_name("nginx.conf").read_text(encoding="utf-8"))
+    config = stage.directory / "nginx.conf"
+    config.write_text(
+        template.substitute(
+            modules=modules,
+            directory=stage.directory,
+            access_log=access_log,
+            http=http,
+            port=stage.port,
+            location=location,
+        ),
+        encoding="utf-8",
+    )
+    return Command([which("nginx") or "nginx", "-p", str(stage.directory), "-c", str(config)])
+
+
+def _map(stage: Stage, access_log: str) -> Command:
+    lines = "".join(f"/{link.code} {link.target};\n" for link in stage.links)
+    (stage.directory / "links.map").write_text(lines, encoding="ascii")
+    return _write(stage, access_log=access_log, http=MAP, location=REDIRECT)
+
+
+def _map_with_log(stage: Stage) -> Command:
+    return _map(stage, BUFFERED_LOG)
+
+
+def _map_without_log(stage: Stage) -> Command:
+    return _map(stage, "off")
+
+
+def _lua_redis(stage: Stage) -> Command:
+    modules = "".join(f"load_module {MODULES / name};\n" for name in LUA_MODULES)
+    location = _Template(LUA_REDIRECT).substitute(redis_port=stage.redis_port, prefix=PLAIN_PREFIX)
+    return _write(stage, modules=modules, access_log=BUFFERED_LOG, location=location)
+
+
+def _missing_nginx() -> str:
+    return "" if which("nginx") else "nginx: apt-get install nginx-light"
+
+
+def _missing_lua() -> str:
+    files = [MODULES / name for name in LUA_MODULES] + [LUA_REDIS_CLIENT]
+    if all(file.exists() for file in files):
+        return _missing_nginx()
+    return "nginx's Lua: apt-get install libnginx-mod-http-lua lua-nginx-redis"
+
+
+LOGGED = Rival(
+    name="nginx",
+    title="nginx, `map`, buffered access log",
+    source="memory",
+    command=_map_with_log,
+    missing=_missing_nginx,
+)
+UNLOGGED = Rival(
+    name="nginx-no-log",
+    title="nginx, `map`, no access log",
+    source="memory",
+    command=_map_without_log,
+    missing=_missing_nginx,
+)
+LUA_REDIS = Rival(
+    name="nginx-lua-redis",
+    title="nginx, Lua, a Redis GET each",
+    source="redis",
+    command=_lua_redis,
+    missing=_missing_lua,
+)

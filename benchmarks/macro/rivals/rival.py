@@ -1,0 +1,42 @@
+"""What a rival is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.macro.links import Link
+from benchmarks.macro.processes import Command
+
+Source = Literal["memory", "redis"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a server is given: a directory of its own, the port to listen on, the links, the Redis that holds them."""
+
+    directory: Path
+    port: int
+    links: list[Link]
+    redis_port: int
+    is_keep_alive: bool
+
+
+def _missing_nothing() -> str:
+    return ""
+
+
+def _target_of(link: Link) -> str:
+    return link.target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """One server. `source` is where its answers come from, which is checked."""
+
+    name: str
+    title: str
+    source: Source
+    command: Callable[[Stage], Command]
+    missing: Callable[[], str] = _missing_nothing       # what must be installed to run it; "" if nothing
+    location: Callable[[Link], str] = _target_of        # what it must send in Location
