@@ -377,7 +377,7 @@ cdef class Connection:
     cdef int _answer_head(self, Head* head) except -1:
         self._is_head = head.method == HEAD
         self._ending = KEEP if head.is_keep_alive else CLOSE
-        if head.has_body or self._front.is_draining or self._is_ended:
+        if head.has_body or self._front.is_draining:
             self._ending = CLOSE
         elif head.is_keep_alive and head.is_old:
             self._ending = KEEP_EXPLICIT
