@@ -24,12 +24,14 @@ from control.links import tasks as links_tasks
 from control.links.service import Links
 from control.log import Logger
 from control.metrics import Metrics
+from control.projection.acknowledgement import Acknowledgements
 from control.projection.batch import BatchResult
 from control.projection.tasks import Housekeeper, Projector
 from control.projection.writers import Writers
+from control.shards.edges import Edges
 
 METHODS: Final = ("GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS")
-DOCS_URL: Final = "/docs/problems"
+DOCS_URL: Final = "/docs"
 
 
 async def build(config: ControlConfig, log: Logger) -> Application:
@@ -38,11 +40,13 @@ async def build(config: ControlConfig, log: Logger) -> Application:
     metrics = Metrics()
     background = Background(log)
     writers = Writers(background)
-    projector = Projector(database, writers, partial(_count_batch, metrics))
-    housekeeper = Housekeeper(database, background, projector.wake, log)
+    edges = Edges()
+    acknowledgements = Acknowledgements(database, edges)
+    projector = Projector(database, writers, partial(_on_batch, metrics, acknowledgements))
+    housekeeper = Housekeeper(database, background, edges, projector.wake, log)
     links = Links(database, projector.wake)
     state = system.State(database=database, metrics=metrics, background=background, housekeeper=housekeeper)
-    routes = links_api.routes(links)
+    routes = links_api.routes(links, acknowledgements)
     routes += system.routes(state, routes)
 
     application = Application(router=_router(routes, database, metrics, log))
@@ -133,7 +137,8 @@ def _problem(error: Error, metrics: Metrics) -> Response:
     return problem_response(error, DOCS_URL)
 
 
-def _count_batch(metrics: Metrics, result: BatchResult) -> None:
+def _on_batch(metrics: Metrics, acknowledgements: Acknowledgements, result: BatchResult) -> None:
+    acknowledgements.on_projected(result.numbered)
     metrics.projected.add(sum(len(numbered.writes) for numbered in result.numbered))
     metrics.parked.add(result.parked)
     metrics.set_aside.add(result.set_aside)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -54,6 +54,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "method_not_allowed": Problem(405, "The path does not take this method"),
     "key_missing": Problem(401, "An API key is needed"),
     "key_invalid": Problem(401, "The API key is not valid"),
+    "too_many_waiting": Problem(503, "Too many requests wait for the edges"),
     "database_unavailable": Problem(503, "The database cannot be used now"),
     "not_ready": Problem(503, "The service is not ready"),
     "internal": Problem(500, "Something went wrong inside"),
@@ -77,13 +78,12 @@ class Call:
 
 @dataclass(slots=True, kw_only=True)
 class Reply:
-    """A handler's answer; `value` is encoded as JSON unless it is bytes, which are sent as they are."""
+    """A handler's answer. `value` is encoded as JSON, but bytes are sent as they are; None has no body."""
 
     value: Any = None
     etag: int | None = None
     location: str | None = None
     content_type: bytes = JSON
-    warning: str | None = None
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -106,7 +106,7 @@ class Route:
     problems: tuple[str, ...] = ()
     is_public: bool = False
     has_if_match: bool = False
-    description: str = field(default="")
+    may_be_empty: bool = False
 
 
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,11 +125,11 @@ async def call_of(route: Route, request: Request) -> Call:
 
 def response_of(route: Route, reply: Reply) -> Response:
     """Encode a handler's answer."""
-    status = SUCCESS[route.success]
-    response = Response(status)
-    if route.success != "no_content":
+    if reply.value is None:
+        response = Response(SUCCESS["no_content"])
+    else:
         data = reply.value if isinstance(reply.value, bytes) else msgspec.json.encode(reply.value)
-        response = Response(status, content=Content(reply.content_type, data))
+        response = Response(SUCCESS[route.success], content=Content(reply.content_type, data))
     if reply.etag is not None:
         response.add_header(b"etag", b'"%d"' % reply.etag)
     if reply.location is not None:

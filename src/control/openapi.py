@@ -73,8 +73,6 @@ def _operation(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
         "responses": _responses(route, schemas),
         "security": [] if route.is_public else [{"key": []}],
     }
-    if route.description:
-        operation["description"] = route.description
     if route.body is not None:
         content = {"application/json": {"schema": schemas[route.body]}}
         operation["requestBody"] = {"required": True, "content": content}
@@ -102,6 +100,8 @@ def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
         success["content"] = {"application/json": {"schema": schemas[route.reply]}}
         success["headers"] = {"ETag": {"schema": {"type": "string"}}}
     responses: dict[str, Any] = {str(SUCCESS[route.success]): success}
+    if route.may_be_empty:
+        responses[str(SUCCESS["no_content"])] = {"description": route.summary}
     by_status: dict[int, list[str]] = {}
     for code in problems_of(route):
         by_status.setdefault(PROBLEMS[code].status, []).append(code)

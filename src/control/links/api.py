@@ -2,18 +2,21 @@
 
 import base64
 import binascii
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import UNSET, Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from control.errors import Error
 from control.http import Call, Reply, Route
 from control.links.model import LinkPatch, LinkView, NewLink
 from control.links.service import Change, Condition, Links
+from control.projection.acknowledgement import Acknowledgements
 
 LIST_LIMIT_DEFAULT: Final = 100
 LIST_LIMIT_MAX: Final = 500
+WAIT_MS_DEFAULT: Final = 3000
+WAIT_MS_MAX: Final = 30_000
 _BODY_PROBLEMS: Final = (
     "body_malformed",
     "body_too_large",
@@ -33,17 +36,26 @@ _TARGET_PROBLEMS: Final = (
 )
 
 
-class CreateQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Query of POST."""
+class WaitQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Query of POST. `wait=edges`: answer when every live edge has the change, or `wait_ms` are over."""
+
+    wait: Literal["edges"] | None = None
+    wait_ms: Annotated[int, Meta(ge=1, le=WAIT_MS_MAX)] = WAIT_MS_DEFAULT
 
 
-class LinkQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Query of the routes of one link: `domain`, if it is not the default one."""
+class LinkQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Query of GET: `domain`, if it is not the default one."""
 
     domain: str | None = None
 
 
-class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ChangeQuery(WaitQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Query of PATCH and DELETE."""
+
+    domain: str | None = None
+
+
+class ListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Query of the list: `cursor` is the `next_cursor` of the page before."""
 
     cursor: str | None = None
@@ -57,11 +69,34 @@ class LinkPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-def routes(links: Links) -> list[Route]:
-    """The routes, bound to the service."""
+class EdgesView(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the change got in time: to its shard, to these edge workers, not to those; complete: to all of them."""
+
+    is_complete: bool
+    is_projected: bool
+    acknowledged: list[str]
+    late: list[str]
+
+
+class ChangedLink(LinkView, frozen=True, kw_only=True):
+    """A link after a change; `edges` only if the request waited for them."""
+
+    edges: EdgesView | UnsetType = UNSET
+
+
+class DeletedLink(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deletion that waited for the edges answers."""
+
+    edges: EdgesView
+
+
+def routes(links: Links, acknowledgements: Acknowledgements) -> list[Route]:
+    """The routes, bound to the services."""
 
     async def create(call: Call) -> Reply:
-        return _reply(await links.create(call.body))
+        change = await links.create(call.body)
+        view = _changed(change.view, await _wait(acknowledgements, call.query, change))
+        return Reply(value=view, etag=view.version, location=_location(change))
 
     async def get(call: Call) -> Reply:
         view = await links.get(call.query.domain, call.path["code"])
@@ -75,11 +110,15 @@ def routes(links: Links) -> list[Route]:
     async def patch(call: Call) -> Reply:
         version = None if call.body.version is UNSET else call.body.version
         condition = Condition(if_match=call.if_match, version=version)
-        return _reply(await links.update(call.query.domain, call.path["code"], call.body, condition))
+        change = await links.update(call.query.domain, call.path["code"], call.body, condition)
+        view = _changed(change.view, await _wait(acknowledgements, call.query, change))
+        return Reply(value=view, etag=view.version)
 
     async def delete(call: Call) -> Reply:
-        await links.delete(call.query.domain, call.path["code"], Condition(if_match=call.if_match))
-        return Reply()
+        condition = Condition(if_match=call.if_match)
+        change = await links.delete(call.query.domain, call.path["code"], condition)
+        edges = await _wait(acknowledgements, call.query, change)
+        return Reply(value=None if edges is UNSET else DeletedLink(edges=edges))
 
     return [
         Route(
@@ -88,9 +127,9 @@ def routes(links: Links) -> list[Route]:
             name="createLink",
             summary="Create a link",
             handler=create,
-            query=CreateQuery,
+            query=WaitQuery,
             body=NewLink,
-            reply=LinkView,
+            reply=ChangedLink,
             success="created",
             problems=(
                 *_BODY_PROBLEMS,
@@ -100,6 +139,7 @@ def routes(links: Links) -> list[Route]:
                 "code_reserved",
                 "code_taken",
                 "domain_not_found",
+                "too_many_waiting",
             ),
         ),
         Route(
@@ -127,9 +167,9 @@ def routes(links: Links) -> list[Route]:
             name="changeLink",
             summary="Change a link",
             handler=patch,
-            query=LinkQuery,
+            query=ChangeQuery,
             body=LinkPatch,
-            reply=LinkView,
+            reply=ChangedLink,
             has_if_match=True,
             problems=(
                 *_BODY_PROBLEMS,
@@ -138,6 +178,7 @@ def routes(links: Links) -> list[Route]:
                 "link_not_found",
                 "domain_not_found",
                 "version_conflict",
+                "too_many_waiting",
             ),
         ),
         Route(
@@ -146,17 +187,34 @@ def routes(links: Links) -> list[Route]:
             name="deleteLink",
             summary="Delete a link",
             handler=delete,
-            query=LinkQuery,
-            success="no_content",
+            query=ChangeQuery,
+            reply=DeletedLink,
+            may_be_empty=True,
             has_if_match=True,
-            problems=("link_not_found", "domain_not_found"),
+            problems=("link_not_found", "domain_not_found", "too_many_waiting"),
         ),
     ]
 
 
-def _reply(change: Change) -> Reply:
-    assert change.view is not None  # only a deletion has none
-    return Reply(value=change.view, etag=change.version, location=f"/api/v1/links/{change.view.code}")
+async def _wait(acknowledgements: Acknowledgements, query: WaitQuery, change: Change) -> EdgesView | UnsetType:
+    if query.wait is None:
+        return UNSET
+    result = await acknowledgements.wait(change.link_id, change.version, query.wait_ms / 1000)
+    return EdgesView(
+        is_complete=result.is_complete,
+        is_projected=result.is_projected,
+        acknowledged=result.acknowledged,
+        late=result.late,
+    )
+
+
+def _changed(view: LinkView, edges: EdgesView | UnsetType) -> ChangedLink:
+    return ChangedLink(**msgspec.structs.asdict(view), edges=edges)
+
+
+def _location(change: Change) -> str:
+    path = f"/api/v1/links/{change.view.code}"
+    return path if change.is_default_domain else f"{path}?domain={change.view.domain}"
 
 
 def _cursor(link_id: int) -> str:

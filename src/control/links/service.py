@@ -31,11 +31,12 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A committed change: which link got which version, and how the link looks (None: deleted)."""
+    """A committed change: which link got which version, and how it looks (after a deletion: how it last looked)."""
 
     link_id: int
     version: int
-    view: LinkView | None
+    view: LinkView
+    is_default_domain: bool
 
 
 class Links:
@@ -67,7 +68,7 @@ class Links:
             else:
                 link = await _insert_custom(connection, domain, new.code, content)
         self._on_commit()
-        return Change(link_id=link.id, version=link.version, view=model.view(link, domain))
+        return _change(link, domain)
 
     async def get(self, host: str | None, code: str) -> LinkView:
         """The link at a code; raises Error("link_not_found")."""
@@ -97,7 +98,7 @@ class Links:
             content = model.apply(patch, link.content, None if url is None else url.href)
             link = await store.update(connection, link.id, content)
         self._on_commit()
-        return Change(link_id=link.id, version=link.version, view=model.view(link, domain))
+        return _change(link, domain)
 
     async def delete(self, host: str | None, code: str, condition: Condition) -> Change:
         """Delete a link; raises Error for a missing link or a version that has passed."""
@@ -107,7 +108,7 @@ class Links:
             _check_condition(link, condition)
             link = await store.delete(connection, link.id)
         self._on_commit()
-        return Change(link_id=link.id, version=link.version, view=None)
+        return _change(link, domain)
 
     async def _insert_generated(self, connection: Connection, domain: Domain, content: Content) -> Link:
         if self._permutation is None:
@@ -119,6 +120,11 @@ class Links:
             if link is not None:
                 return link
         raise Error("internal", f"{CODE_TRIES_MAX} generated codes in a row were taken")
+
+
+def _change(link: Link, domain: Domain) -> Change:
+    view = model.view(link, domain)
+    return Change(link_id=link.id, version=link.version, view=view, is_default_domain=domain.is_default)
 
 
 async def _insert_custom(connection: Connection, domain: Domain, code: str, content: Content) -> Link:

@@ -15,6 +15,7 @@ from control.projection.keeper import Keeper
 from control.projection.writers import Writers
 from control.shards import store as shard_store
 from control.shards.current import CurrentPlacement
+from control.shards.edges import Edges, EdgeWatch
 from wire.topology import Topology
 
 CHANNEL: Final = "pointsman_outbox"
@@ -87,9 +88,12 @@ class Projector:
 class Housekeeper:
     """Starts a keeper for each shard of the topology, and removes what has had its time."""
 
-    def __init__(self, database: Database, background: Background, wake: Callable[[], None], log: Logger) -> None:
+    def __init__(
+        self, database: Database, background: Background, edges: Edges, wake: Callable[[], None], log: Logger
+    ) -> None:
         self._database = database
         self._background = background
+        self._edges = edges
         self._wake = wake
         self._log = log
         self._topology: Topology | None = None
@@ -108,10 +112,12 @@ class Housekeeper:
     async def _replace_keepers(self, topology: Topology) -> None:
         for shard_id in list(self.keepers):
             await self._background.stop_one(f"keeper {shard_id}")
+            await self._background.stop_one(f"edges {shard_id}")
             del self.keepers[shard_id]
         for shard in topology.shards:
             keeper = self.keepers[shard.id] = Keeper(self._database, shard, self._wake, self._log)
             self._background.start(f"keeper {shard.id}", keeper.run)
+            self._background.start(f"edges {shard.id}", EdgeWatch(shard, self._edges.of(shard.id)).run)
         self._topology = topology
 
     async def tidy(self, pulse: Pulse) -> None:

@@ -83,19 +83,23 @@ class ShardConnection:
 
 async def connect(shard_id: str, url: str, scripts: dict[str, str] | None = None) -> ShardConnection:
     """A new connection to the Redis process that listens at `url` now."""
+    connection = ShardConnection(shard_id, raw_connection(url, protocol=2))
+    await connection.open(scripts or {})
+    return connection
+
+
+def raw_connection(url: str, protocol: int) -> redis_connection.AbstractConnection:
+    """A connection of redis-py that is not open yet, with our deadlines and without retries."""
     options: dict[str, Any] = dict(redis_connection.parse_url(url))
-    kind = options.pop("connection_class", redis_connection.Connection)
-    raw = kind(
+    kind: type[redis_connection.AbstractConnection] = options.pop("connection_class", redis_connection.Connection)
+    return kind(
         **options,
-        protocol=2,
+        protocol=protocol,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=REPLY_TIMEOUT_S,
         retry=None,
         driver_info=None,
     )
-    connection = ShardConnection(shard_id, raw)
-    await connection.open(scripts or {})
-    return connection
 
 
 def _run_id(info: bytes | str) -> str:
