@@ -10,6 +10,7 @@ import uvloop
 from control import command, config, log, migrations
 from control.auth.commands import key
 from control.errors import Error
+from control.links.commands import link
 from control.projection.commands import project
 from control.server import serve
 from control.shards.commands import topology
@@ -61,5 +62,6 @@ def migrate() -> None:
 
 
 main.add_command(key)
+main.add_command(link)
 main.add_command(topology)
 main.add_command(project)

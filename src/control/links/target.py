@@ -26,16 +26,29 @@ def parse(text: str) -> ada_url.URL:
         raise _refuse("target_invalid", "the target has half a surrogate pair, which is no character") from error
     if size > TARGET_BYTES_MAX:
         raise _refuse("target_too_long", f"the target has {size} bytes; at most {TARGET_BYTES_MAX} are kept")
-    url = ada_url.URL(text) if ada_url.URL.can_parse(text) else None
+    url = _parse_or_none(text)
     # The scheme is judged before the characters: `javascript:alert("a b")` is refused for what it is.
     if url is not None and url.protocol not in _SCHEMES:
         raise _refuse("target_scheme", f"the scheme is {url.protocol[:-1]}; only http and https are redirected")
-    if any(character == " " or unicodedata.category(character) == "Cc" for character in text):
+    if _has_surprises(text):
         raise _refuse("target_characters", "the target has spaces or control characters inside; percent-encode them")
     if url is None:
         raise _refuse("target_invalid", "the target is no absolute URL, such as https://example.com/page")
     _check_parts(url)
     return url
+
+
+def _parse_or_none(text: str) -> ada_url.URL | None:
+    try:
+        return ada_url.URL(text)
+    except ValueError:
+        return None
+
+
+def _has_surprises(text: str) -> bool:
+    if text.isascii() and text.isprintable():
+        return " " in text
+    return any(character == " " or unicodedata.category(character) == "Cc" for character in text)
 
 
 def _check_parts(url: ada_url.URL) -> None:

@@ -1,10 +1,10 @@
 """pointsman project"""
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from control import command
 from control.db import Database
+from control.progress import progress_bar
 from control.projection import store
 from control.projection.rebuild import rebuild
 
@@ -15,7 +15,7 @@ def project(is_all: bool) -> None:
     """Write every link to its shard again. Redirects go on meanwhile."""
     faulty = command.run(_project)
     if faulty:
-        raise click.ClickException(f"{faulty} links cannot be projected; they are in the table links by hand")
+        raise click.ClickException(f"{faulty} links cannot be projected; they were not written by this build")
 
 
 async def _project(database: Database) -> int:
@@ -26,10 +26,3 @@ async def _project(database: Database) -> int:
         faulty = await rebuild(database, lambda count: progress.advance(task, count))
         progress.update(task, total=progress.tasks[task].completed)
     return faulty
-
-
-def progress_bar() -> Progress:
-    """How long commands show that they are at work."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    )

@@ -112,7 +112,8 @@ class EdgeWatch:
                 self._edges.is_known = True
                 self._edges.note_change()
             pulse.beat()
-            await self._next_push(connection)
+            if not self._dirty:  # a push may have come in among the replies
+                await self._next_push(connection)
 
     async def _next_push(self, connection: redis_connection.AbstractConnection) -> None:
         try:

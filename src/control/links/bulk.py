@@ -1,0 +1,120 @@
+"""Importing links from a file by COPY: checked as a whole first, then stored in bounded batches.
+
+No outbox rows are written; the caller projects everything afterwards (`control.projection.rebuild`), with the shards
+marked as incomplete before the first batch is committed.
+"""
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from control.db import Connection, Database
+from control.domains import model as domain_model
+from control.domains import store as domain_store
+from control.errors import Error
+from control.links import model, target
+
+BATCH_ROWS: Final = 20_000
+# The codes of the file are held in memory to find those that stand in it twice: about 150 bytes each.
+ROWS_MAX: Final = 10_000_000
+ERRORS_SHOWN: Final = 10
+
+Row = tuple[str, str]  # code, target
+_STAGE: Final = "CREATE TEMP TABLE stage (code text, key_hash bigint, target text) ON COMMIT DROP"
+_MERGE: Final = """
+INSERT INTO links (domain_id, code, key_hash, target)
+SELECT $1, code, key_hash, target FROM stage
+ON CONFLICT (domain_id, code) DO UPDATE SET
+    id = nextval('link_ids'), version = links.version + 1, created_at = now(), updated_at = now(), deleted_at = NULL,
+    target = excluded.target, status = 302, is_enabled = true, not_before = NULL, not_after = NULL
+WHERE links.deleted_at IS NOT NULL
+"""
+
+
+@dataclass(slots=True)
+class Imported:
+    """What an import has done so far."""
+
+    created: int = 0
+    skipped: int = 0
+
+
+async def read_hosts(database: Database) -> frozenset[str]:
+    """The hosts that no target may have."""
+    async with database.connection() as connection:
+        domains = await domain_store.published(connection)
+    if domains is None:
+        raise Error("domain_not_found", "no short domain is set up yet; start `pointsman control` once")
+    return frozenset(domains.hosts)
+
+
+def check(file: Path, hosts: frozenset[str], on_row: Callable[[], None]) -> int:
+    """The number of rows; raises Error("import_invalid") with the first faults and their lines."""
+    faults = []
+    lines: dict[str, int] = {}
+    for line, row in _rows(file):
+        try:
+            code, _ = _checked(row, hosts)
+            _check_first(code, lines.setdefault(code, line), line)
+        except Error as error:
+            faults.append(f"line {line}: {error.message} ({error.code})")
+            if len(faults) == ERRORS_SHOWN:
+                break
+        on_row()
+    if faults:
+        raise Error("import_invalid", f"{file} is not imported:\n" + "\n".join(faults))
+    return len(lines)
+
+
+async def load(database: Database, file: Path, imported: Imported, on_progress: Callable[[int], None]) -> None:
+    """Store the rows of a checked file in the default domain, a transaction a batch."""
+    rows = (_checked(row, frozenset()) for _, row in _rows(file))
+    while batch := list(islice(rows, BATCH_ROWS)):
+        async with database.transaction() as connection:
+            created = await _load_batch(connection, batch)
+        imported.created += created
+        imported.skipped += len(batch) - created
+        on_progress(len(batch))
+
+
+async def _load_batch(connection: Connection, batch: list[Row]) -> int:
+    domain = await domain_store.find(connection, None)
+    assert domain is not None  # read_hosts has seen it
+    await connection.execute(_STAGE)
+    await connection.copy_records_to_table(
+        "stage", records=[(code, model.stored_hash(domain.id, code), url) for code, url in batch]
+    )
+    status: str = await connection.execute(_MERGE, domain.id)
+    return int(status.rpartition(" ")[2])
+
+
+def _check_first(code: str, first_line: int, line: int) -> None:
+    if first_line != line:
+        raise Error("code_taken", f"the code {code} stands in line {first_line} already")
+    if line > ROWS_MAX:
+        raise Error("import_invalid", f"a file has at most {ROWS_MAX} rows; split it")
+
+
+def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            for row in reader:
+                yield reader.line_num, row
+    except UnicodeDecodeError as error:
+        raise Error("import_invalid", f"{file} is not UTF-8: {error}") from error
+    except csv.Error as error:
+        raise Error("import_invalid", f"{file}, line {reader.line_num}: {error}") from error
+
+
+def _checked(row: list[str], hosts: frozenset[str]) -> Row:
+    if len(row) != 2:
+        raise Error("import_invalid", f"a line has two columns, code and target, not {len(row)}")
+    model.check_code(row[0])
+    url = target.parse(row[1])
+    if not hosts.isdisjoint(domain_model.hosts_reached(url)):
+        raise Error("target_loop", f"the target is at {url.host}, a short domain itself")
+    return row[0], url.href

@@ -1,0 +1,89 @@
+"""pointsman link …"""
+
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from control import command
+from control.db import Database
+from control.errors import Error
+from control.links import bulk
+from control.links.model import LinkView, NewLink
+from control.links.service import Links
+from control.progress import progress_bar
+from control.projection.rebuild import rebuild
+
+LIST_LENGTH: int = 20
+
+
+@click.group()
+def link() -> None:
+    """Create, show, list and import links."""
+
+
+@link.command()
+@click.argument("target")
+@click.option("--code", help="The code; without it, one is generated.")
+def create(target: str, code: str | None) -> None:
+    """Create a link to TARGET and print its short URL."""
+    change = command.run(lambda database: _links(database).create(NewLink(target=target, code=code)))
+    click.echo(change.view.short_url)
+
+
+@link.command()
+@click.argument("code")
+def get(code: str) -> None:
+    """Show the link at CODE as JSON."""
+    view = command.run(lambda database: _links(database).get(None, code))
+    click.echo(msgspec.json.format(msgspec.json.encode(view)).decode())
+
+
+@link.command("list")
+@click.option("--limit", type=click.IntRange(1, 500), default=LIST_LENGTH, show_default=True)
+def list_links(limit: int) -> None:
+    """List the newest links."""
+    table = Table("short URL", "target", "status", "version")
+    for item in command.run(lambda database: _page(database, limit)):
+        table.add_row(item.short_url, item.target, str(item.status), str(item.version))
+    Console().print(table)
+
+
+@link.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_links(file: Path) -> None:
+    """Import links from FILE, a CSV of code,target without a header. All of it is checked before any of it is stored.
+
+    Links that exist are left alone and counted. Redirects go on meanwhile.
+    """
+    result = command.run(lambda database: _import(database, file))
+    click.echo(f"{result.created} links created, {result.skipped} codes were taken")
+
+
+async def _page(database: Database, limit: int) -> list[LinkView]:
+    return await _links(database).page(None, limit)
+
+
+async def _import(database: Database, file: Path) -> bulk.Imported:
+    hosts = await bulk.read_hosts(database)
+    with progress_bar() as progress:
+        checking = progress.add_task("checking")
+        count = bulk.check(file, hosts, lambda: progress.advance(checking))
+        progress.update(checking, total=count)
+        loading, projecting = progress.add_task("storing", total=count), progress.add_task("projecting", total=None)
+        imported = bulk.Imported()
+
+        async def load() -> None:
+            await bulk.load(database, file, imported, lambda done: progress.advance(loading, done))
+
+        if await rebuild(database, lambda done: progress.advance(projecting, done), load):
+            raise Error("internal", "some links cannot be projected")
+        progress.update(projecting, total=progress.tasks[projecting].completed)
+    return imported
+
+
+def _links(database: Database) -> Links:
+    """The service, without a projector to wake: the one of `pointsman control` hears of it by NOTIFY."""
+    return Links(database, lambda: None)
