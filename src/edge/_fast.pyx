@@ -53,6 +53,7 @@ from edge._ring cimport xxh64_of
 from typing import Literal
 
 from edge._base62 import CodePermutation, decode as base62_decode, encode as base62_encode
+from edge._http import REASONS, status_line
 from edge._ring import Ring, xxh64
 from wire.errors import FormatError
 
@@ -64,16 +65,17 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef enum:
     KEY_BYTES_MAX = PREFIX_BYTES_MAX + CODE_BYTES_MAX
 
-REASONS = {
-    BAD_REQUEST: ("Bad Request", "This request could not be understood."),
-    NOT_FOUND: ("Not Found", "There is no link at this address."),
-    METHOD_NOT_ALLOWED: ("Method Not Allowed", "Links answer GET and HEAD."),
-    GONE: ("Gone", "This link is no longer in use."),
-    URI_TOO_LONG: ("URI Too Long", "This address is too long for a link."),
-    HEAD_TOO_LARGE: ("Request Header Fields Too Large", "The head of this request is too large."),
-    NOT_IMPLEMENTED: ("Not Implemented", "Links answer GET and HEAD."),
-    UNAVAILABLE: ("Service Unavailable", "This link cannot be looked up right now. Please try again in a moment."),
-    VERSION_NOT_SUPPORTED: ("HTTP Version Not Supported", "This server speaks HTTP/1.1."),
+# What an error tells people.
+SENTENCES = {
+    BAD_REQUEST: "This request could not be understood.",
+    NOT_FOUND: "There is no link at this address.",
+    METHOD_NOT_ALLOWED: "Links answer GET and HEAD.",
+    GONE: "This link is no longer in use.",
+    URI_TOO_LONG: "This address is too long for a link.",
+    HEAD_TOO_LARGE: "The head of this request is too large.",
+    NOT_IMPLEMENTED: "Links answer GET and HEAD.",
+    UNAVAILABLE: "This link cannot be looked up right now. Please try again in a moment.",
+    VERSION_NOT_SUPPORTED: "This server speaks HTTP/1.1.",
 }
 EXTRA_FIELDS = {METHOD_NOT_ALLOWED: "Allow: GET, HEAD\r\n", UNAVAILABLE: "Retry-After: 1\r\n"}
 
@@ -107,13 +109,13 @@ cdef int _error_counter(int status) noexcept nogil:
 
 cdef tuple _error(int status):
     """The fields of an error, up to those that every answer has, and its body for people."""
-    reason, sentence = REASONS[status]
+    reason = REASONS[status]
     body = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{reason}</title><h1>{reason}</h1><p>{sentence}</p></html>\n"
+        f"<title>{reason}</title><h1>{reason}</h1><p>{SENTENCES[status]}</p></html>\n"
     ).encode()
     fields = (
-        f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\n"
+        f"{status_line(status)}Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\n"
         f"{EXTRA_FIELDS.get(status, '')}Content-Length: {len(body)}\r\n"
     ).encode()
     return fields, body
@@ -155,7 +157,7 @@ cdef class Front:
         self.connections = set()
         self._resolve = resolve
         self._hosts = {}
-        self._errors = {status: _error(status) for status in REASONS}
+        self._errors = {status: _error(status) for status in SENTENCES}
         self._read_clock()
         self.set_date(b"Thu, 01 Jan 1970 00:00:00 GMT")
 

@@ -9,7 +9,7 @@ cdef enum:
     HOST_BYTES_MAX = 255        # a name of DNS is at most 253 octets; with its port, what the domain table can hold
     CODE_BYTES_MAX = 64         # of a link's code
 
-cdef enum Status:
+cpdef enum Status:
     MOVED = 301
     FOUND = 302
     TEMPORARY = 307

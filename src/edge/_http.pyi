@@ -1,4 +1,16 @@
-"""The parser of request heads."""
+"""The parser of request heads, and the statuses of the edge."""
+
+from typing import Final
+
+OK: Final[int]
+NOT_FOUND: Final[int]
+METHOD_NOT_ALLOWED: Final[int]
+UNAVAILABLE: Final[int]
+REASONS: Final[dict[int, str]]
+"""Status -> reason phrase."""
+
+def status_line(status: int) -> str:
+    """The first line of an answer, with its CRLF; KeyError for a status that the edge does not use."""
 
 def parse(data: bytes) -> int | tuple[int, str, bytes, bytes | None, bool, bool]:
     """Parse the request head at the start of `data`.

@@ -293,6 +293,24 @@ cdef bint is_code_path(const char* path, size_t size) noexcept nogil:
 
 # ---------------------------------------------------------------------------------------------------- public API
 
+OK = 200
+REASONS = {
+    OK: "OK",
+    BAD_REQUEST: "Bad Request",
+    NOT_FOUND: "Not Found",
+    METHOD_NOT_ALLOWED: "Method Not Allowed",
+    GONE: "Gone",
+    URI_TOO_LONG: "URI Too Long",
+    HEAD_TOO_LARGE: "Request Header Fields Too Large",
+    NOT_IMPLEMENTED: "Not Implemented",
+    UNAVAILABLE: "Service Unavailable",
+    VERSION_NOT_SUPPORTED: "HTTP Version Not Supported",
+}
+
+
+def status_line(int status):
+    return f"HTTP/1.1 {status} {REASONS[status]}\r\n"
+
 
 def parse(bytes data not None):
     """See the stub: for tests and benchmarks; the door calls parse_head."""

@@ -8,8 +8,8 @@ def xxh64(data: bytes, seed: int = 0) -> int:
 class Ring:
     """An immutable consistent-hash ring.
 
-    `shards` are (id, weight) pairs; each has `virtual_nodes * weight` points. Raises ValueError for no shard, two shards
-    of one id, or a weight below 1.
+    `shards` are (id, weight) pairs; each has `virtual_nodes * weight` points. Raises ValueError for no shard, two
+    shards of one id, or a weight below 1.
     """
 
     shard_ids: tuple[str, ...]

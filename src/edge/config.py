@@ -21,7 +21,7 @@ class ConfigError(ValueError):
 
 
 class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Each field is the environment variable POINTSMAN_EDGE_<FIELD>, but for those in SHARED_NAMES; docs/settings.md."""
+    """Each field is the variable POINTSMAN_EDGE_<FIELD>, but for those in SHARED_NAMES; see docs/settings.md."""
 
     seeds: tuple[str, ...]
     host: str = "127.0.0.1"

@@ -6,8 +6,6 @@ from typing import Final, Literal
 
 from edge._counters import STATUSES, TIERS
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -72,7 +70,7 @@ METRICS: Final = (
     _one("origin_rejections_total", "counter", "Look-ups for which PostgreSQL's queue was full.", "origin_rejections"),
     _one("record_failures_total", "counter", "Link records that this build cannot read.", "record_failures"),
     _one("flights_joined_total", "counter", "Requests that joined a look-up already under way.", "flights_joined"),
-    _one("flights_rejected_total", "counter", "Requests for which too many look-ups were under way.", "flights_rejected"),
+    _one("flights_rejected_total", "counter", "Requests refused for too many look-ups under way.", "flights_rejected"),
     _one("epoch", "gauge", "Epoch of the topology that the worker holds.", "epoch", is_per_worker=True),
     _one("shards_known", "gauge", "Shards in the worker's topology.", "shards_known", is_per_worker=True),
     _one("shards_trusted", "gauge", "Shards whose pushes the worker trusts.", "shards_trusted", is_per_worker=True),

@@ -134,7 +134,7 @@ class Origin:
         self._counters.add("origin_failures")
         if not self._was_reported:
             self._was_reported = True
-            log.warning("PostgreSQL unreachable, links of a lost shard cannot be looked up", error=str(error) or "timeout")
+            log.warning("PostgreSQL unreachable, links of a lost shard answer 503", error=str(error) or "timeout")
 
     def _fail_queue(self) -> None:
         _fail([self._queue.get_nowait() for _ in range(self._queue.qsize())])

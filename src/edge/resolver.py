@@ -29,7 +29,7 @@ from wire.errors import FormatError
 
 log = structlog.get_logger("edge.resolver")
 
-BATCH_MAX = 256     # keys of one MGET: longer ones would hold up the shard's other clients
+BATCH_MAX = 256  # keys of one MGET: longer ones would hold up the shard's other clients
 
 
 @dataclass(slots=True)
@@ -38,7 +38,16 @@ class Flight:
 
     key: bytes
     waiters: list[Connection] = field(default_factory=list)
-    is_cacheable: bool = True   # no push came for the key since the flight began
+    is_cacheable: bool = True  # no push came for the key since the flight began
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an answer that L1 may hold came from, and for how long it may be held."""
+
+    shard: int
+    generation: int
+    ttl_ms: int
 
 
 class Resolver:
@@ -144,7 +153,7 @@ class Resolver:
             self._ask_origin(flight)
             return
         ttl_ms = self._config.absence_ttl_ms if answer.is_absent else self._config.ttl_ms
-        self._settle(flight, answer, "shard", number, generation, _jittered(ttl_ms))
+        self._settle(flight, answer, "shard", Source(number, generation, _jittered(ttl_ms)))
 
     # ---- the origin, and what is left without it
 
@@ -154,7 +163,7 @@ class Resolver:
             if answer is None:
                 self._fall_back(flight)
             else:
-                self._settle(flight, answer, "origin", ORIGIN_SHARD, 0, self._config.origin_ttl_ms)
+                self._settle(flight, answer, "origin", Source(ORIGIN_SHARD, 0, self._config.origin_ttl_ms))
 
         def on_failure() -> None:
             self._fall_back(flight)
@@ -164,11 +173,10 @@ class Resolver:
 
     def _fall_back(self, flight: Flight) -> None:
         stale = self._front.stale(flight.key, self._config.stale_ms)
-        flight.is_cacheable = False
         if stale is not None:
-            self._settle(flight, stale, "stale", ORIGIN_SHARD, 0, 0)
+            self._settle(flight, stale, "stale", None)
         else:
-            self._settle(flight, self._front.unresolved(), "none", ORIGIN_SHARD, 0, 0)
+            self._settle(flight, self._front.unresolved(), "none", None)
 
     # ---- the end of a flight
 
@@ -183,11 +191,12 @@ class Resolver:
             log.debug("link record refused", key=key.decode("ascii"), error=str(error))
             return None
 
-    def _settle(self, flight: Flight, answer: Answer, tier: Tier, number: int, generation: int, ttl_ms: int) -> None:
+    def _settle(self, flight: Flight, answer: Answer, tier: Tier, source: Source | None) -> None:
+        """Answer all that wait; without a source the answer is for them alone."""
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
-        if flight.is_cacheable:
-            self._front.remember(flight.key, answer, number, generation, ttl_ms)
+        if flight.is_cacheable and source is not None:
+            self._front.remember(flight.key, answer, source.shard, source.generation, source.ttl_ms)
         self._waiters -= len(flight.waiters)
         for connection in flight.waiters:
             connection.answer(answer, tier)

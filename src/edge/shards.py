@@ -1,15 +1,15 @@
 """The connection to one shard: lookups, invalidation pushes, heartbeats, health.
 
-A worker holds just one connection to each shard, so replies and pushes come in Redis's own order: the push for a write
-that came after a read always arrives after the read's reply, and no stale value can stay in L1 (I4).
+A worker holds just one connection to each shard, so replies and pushes come in Redis's own order: the push for a
+write that came after a read always arrives after the read's reply, and no stale value can stay in L1 (I4).
 
     disconnected ──connect──▶ greeting ──heartbeat accepted──▶ usable
           ▲                                                       │
           └───────── cut, refused, or a ping overdue ─────────────┘     the shard's generation rises
 
 A shard is usable while it is trusted and no reply is overdue. Trust ends a fixed time after the *sending* of the last
-ping that was answered, or with the lease of the last heartbeat: a write is pushed before the answer to a ping that Redis
-reads after it, so whoever slept finds its trust run out before it can answer from the past.
+ping that was answered, or with the lease of the last heartbeat: a write is pushed before the answer to a ping that
+Redis reads after it, so whoever slept finds its trust run out before it can answer from the past.
 
 Everything here runs on the worker's loop; deadlines are swept by the worker's one coarse timer.
 """
@@ -124,7 +124,7 @@ class Shard(asyncio.Protocol):
     """One shard, as one worker sees it. `number` is its place in the Front's tables, None for a seed."""
 
     def __init__(
-        self, shard_id: str, url: str, number: int | None, front: Front, config: EdgeConfig, listener: Listener
+        self, shard_id: str, url: str, number: int | None, *, front: Front, config: EdgeConfig, listener: Listener
     ) -> None:
         self.id = shard_id
         self.url = url
@@ -165,7 +165,9 @@ class Shard(asyncio.Protocol):
         """Say once for each outage why the shard cannot be used."""
         if not self._was_reported:
             self._was_reported = True
-            log.warning("shard unreachable, its links come from PostgreSQL", shard=self.id, error=str(error) or "timeout")
+            log.warning(
+                "shard unreachable, its links come from PostgreSQL", shard=self.id, error=str(error) or "timeout"
+            )
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
@@ -182,7 +184,7 @@ class Shard(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: greet the server; tracking is on before anything is read."""
-        self._link = Link(cast(asyncio.Transport, transport))     # uvloop's is none by inheritance
+        self._link = Link(cast(asyncio.Transport, transport))  # uvloop's is none by inheritance
         self._counters.add("shard_connects")
         parts = urlsplit(self.url)
         hello: list[Any] = ["HELLO", 3]
@@ -207,7 +209,7 @@ class Shard(asyncio.Protocol):
         for waiting in (self._lost, self._greeted):
             if waiting is not None and not waiting.done():
                 waiting.set_exception(error or ConnectionResetError(f"{self.id} closed the connection"))
-                waiting.exception()     # whoever awaits it gets it; nobody else needs a warning about it
+                waiting.exception()  # whoever awaits it gets it; nobody else needs a warning about it
 
     def _drop(self) -> None:
         link, self._link = self._link, None
@@ -247,7 +249,9 @@ class Shard(asyncio.Protocol):
         link = self._link
         assert link is not None
         now_ms = _now_ms()
-        link.pending.append(Pending(now_ms, now_ms + (timeout_ms or self._config.ping_timeout_ms), on_reply, on_timeout))
+        link.pending.append(
+            Pending(now_ms, now_ms + (timeout_ms or self._config.ping_timeout_ms), on_reply, on_timeout)
+        )
         link.transport.write(hiredis.pack_command(tuple(command)))
 
     @property
@@ -331,7 +335,7 @@ class Shard(asyncio.Protocol):
     def _on_push(self, push: list[Any]) -> None:
         if push[0] != b"invalidate":
             return
-        if push[1] is None:             # FLUSHALL: everything this shard filled is gone
+        if push[1] is None:  # FLUSHALL: everything this shard filled is gone
             if self.number is not None:
                 self._front.distrust(self.number)
                 self._counters.add("shard_distrusts")

@@ -16,17 +16,18 @@ from typing import Final
 import structlog
 
 from edge._counters import BLOCK_BYTES, Counters
+from edge._http import METHOD_NOT_ALLOWED, NOT_FOUND
 from edge.admin import Page, serve
 from edge.config import EdgeConfig
-from edge.metrics import CONTENT_TYPE, render
+from edge.metrics import render
 from edge.worker import BACKLOG
 
 log = structlog.get_logger("edge.supervisor")
 
 RESPAWN_MS_MIN: Final = 100
 RESPAWN_MS_MAX: Final = 5000
-STEADY_MS: Final = 10_000       # a worker that lived this long did not fail at its start
-SILENT_MS: Final = 5000         # a worker whose loop has not turned for this long is not alive
+STEADY_MS: Final = 10_000  # a worker that lived this long did not fail at its start
+SILENT_MS: Final = 5000  # a worker whose loop has not turned for this long is not alive
 
 
 class SupervisorError(Exception):
@@ -110,19 +111,21 @@ class Supervisor:
 
     # ---- the admin port
 
-    def _page(self, path: str) -> Page | None:
+    def _page(self, method: str, path: str) -> Page:
+        if method == "OTHER":
+            return Page.refusal(METHOD_NOT_ALLOWED)
         if path == "/healthz":
             return self._health()
         if path == "/readyz":
             return self._readiness()
         if path == "/metrics":
-            return Page(True, CONTENT_TYPE, render([counters.read() for counters in self._counters], self._starts))
-        return None
+            return Page.metrics(render([counters.read() for counters in self._counters], self._starts))
+        return Page.refusal(NOT_FOUND)
 
     def _health(self) -> Page:
         now_ms = _now_ms()
         silent = [slot for slot, values in enumerate(self._counters) if now_ms - values.get("beat_ms") > SILENT_MS]
-        return Page.json(not silent, {"status": "silent workers" if silent else "ok", "silent_workers": silent})
+        return Page.verdict(not silent, {"status": "silent workers" if silent else "ok", "silent_workers": silent})
 
     def _readiness(self) -> Page:
         now_ms = _now_ms()
@@ -142,7 +145,7 @@ class Supervisor:
                 }
             )
         is_ready = all(worker["is_ready"] for worker in workers)
-        return Page.json(is_ready, {"status": "ready" if is_ready else "not ready", "workers": workers})
+        return Page.verdict(is_ready, {"status": "ready" if is_ready else "not ready", "workers": workers})
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -70,9 +70,9 @@ class Store:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, self._directory / FILES[key])  # noqa: PTH105  a Path would only be made to be unmade
+            os.replace(name, self._directory / FILES[key])
         except OSError:
-            os.unlink(name)  # noqa: PTH108  likewise
+            os.unlink(name)
             raise
 
 
@@ -81,7 +81,7 @@ def read_topology(data: bytes, held: Topology | None) -> Topology | None:
     try:
         topology = wire_topology.decode(data)
     except FormatError as error:
-        log.error("topology refused, the last one stays in force", error=str(error))
+        log.warning("topology refused, the last one stays in force", error=str(error))
         return None
     return topology if held is None or topology.epoch > held.epoch else None
 
@@ -91,6 +91,6 @@ def read_domains(data: bytes, held: Domains | None) -> Domains | None:
     try:
         domains = wire_domains.decode(data)
     except FormatError as error:
-        log.error("table of domains refused, the last one stays in force", error=str(error))
+        log.warning("table of domains refused, the last one stays in force", error=str(error))
         return None
     return domains if held is None or domains.revision > held.revision else None

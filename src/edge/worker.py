@@ -12,7 +12,7 @@ import mmap
 import signal
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,8 +32,8 @@ from wire.topology import Shard as ShardDescription
 
 log = structlog.get_logger("edge.worker")
 
-SWEEP_MS: Final = 50        # how late a deadline may be noticed
-BACKLOG: Final = 4096       # connections that wait for accept; the kernel's net.core.somaxconn may be lower
+SWEEP_MS: Final = 50  # how late a deadline may be noticed
+BACKLOG: Final = 4096  # connections that wait for accept; the kernel's net.core.somaxconn may be lower
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,9 @@ class Worker:
         try:
             self._store.write(key, data)
         except OSError as error:
-            log.error("cannot keep the topology for the next start", directory=self._config.state_dir, error=str(error))
+            log.warning(
+                "cannot keep the topology for a later start", directory=self._config.state_dir, error=str(error)
+            )
 
     def _swap(self, new_map: Map) -> None:
         """Hold another topology: connect to its shards, then look keys up by its ring."""
@@ -124,7 +126,7 @@ class Worker:
         log.info("topology adopted", epoch=new_map.topology.epoch, shards=len(shards))
 
     def _open(self, described: ShardDescription, number: int) -> Shard:
-        shard = Shard(described.id, described.url, number, self._front, self._config, self)
+        shard = Shard(described.id, described.url, number, front=self._front, config=self._config, listener=self)
         self._tasks[shard] = self._spawn(shard.run(self._edge_id))
         return shard
 
@@ -160,19 +162,19 @@ class Worker:
             if data is not None:
                 self._adopt(key, data, is_stored=True)
         seeds = [
-            self._spawn(Shard(f"seed {url}", url, None, self._front, self._config, self).run(self._edge_id))
+            self._spawn(
+                Shard("seed", url, None, front=self._front, config=self._config, listener=self).run(self._edge_id)
+            )
             for url in self._config.seeds
         ]
-        while not self._stopping.is_set() and not (self._map is not None and self._domains is not None):
-            await asyncio.sleep(SWEEP_MS / 1000)
+        await self._until(lambda: self._stopping.is_set() or None not in (self._map, self._domains))
         # A shard that is down must not keep the others' links from being served: the origin has its links.
-        deadline_ms = _now_ms() + 2 * self._config.connect_timeout_ms
-        while not self._stopping.is_set() and _now_ms() < deadline_ms:
-            if all(shard.is_usable for shard in self._shards.values()):
-                break
-            await asyncio.sleep(SWEEP_MS / 1000)
+        await self._until(
+            lambda: self._stopping.is_set() or all(shard.is_usable for shard in self._shards.values()),
+            timeout_ms=2 * self._config.connect_timeout_ms,
+        )
         if any(shard.is_usable for shard in self._shards.values()):
-            for seed in seeds:      # else they stay: the stored topology may name shards that have moved
+            for seed in seeds:  # else they stay: the stored topology may name shards that have moved
                 seed.cancel()
         return not self._stopping.is_set()
 
@@ -203,10 +205,15 @@ class Worker:
     async def _drain(self) -> None:
         """Let each open connection have one more answer, for at most drain_ms."""
         self._front.drain()
-        deadline_ms = _now_ms() + self._config.drain_ms
         for connection in list(self._front.connections):
             connection.close_if_idle()
-        while self._front.connections and _now_ms() < deadline_ms:
+        await self._until(lambda: not self._front.connections, timeout_ms=self._config.drain_ms)
+
+    async def _until(self, condition: Callable[[], bool], timeout_ms: int | None = None) -> None:
+        """Wait for the condition, which is looked at as often as deadlines are swept."""
+        deadline_ms = None if timeout_ms is None else _now_ms() + timeout_ms
+        # The conditions span shards and connections; there is no one event to wait for.
+        while not condition() and (deadline_ms is None or _now_ms() < deadline_ms):  # noqa: ASYNC110
             await asyncio.sleep(SWEEP_MS / 1000)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

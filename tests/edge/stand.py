@@ -63,7 +63,7 @@ class Shards:
             self.publish(number)
             self.set_fence(number)
 
-    def client(self, number: int) -> "redis.Redis[bytes]":
+    def client(self, number: int) -> redis.Redis:
         """A new connection to a shard."""
         return redis.Redis.from_url(self.servers[number].url)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.edge.stand import Edge, Shards, eventually, insert_link, migrate, running_edge
 from tests.stack.fixtures import RedisFactory
@@ -28,6 +29,17 @@ def edge(shards: Shards, tmp_path: Path) -> Iterator[Edge]:
 def ask_all(edge: Edge, path: str) -> set[tuple[int, str | None]]:
     """The answers to enough connections that each worker has had some."""
     return {(answer.status, answer.location) for answer in (edge.get(path) for _ in range(24))}
+
+
+def wait_for_sleep(client: redis.Redis, key: bytes, slept_ms: int) -> None:
+    """Wait until the key has aged by so much more."""
+    started = client.pttl(key)
+    eventually(lambda: started - client.pttl(key) > slept_ms, "the trust has run out")
+
+
+def wait_for_location(edge: Edge, code: str, location: str) -> None:
+    """Wait until the code redirects there."""
+    eventually(lambda: edge.get(f"/{code}").location == location, f"{location} is served")
 
 
 def test_change_is_pushed_to_every_worker(edge: Edge, shards: Shards) -> None:
@@ -79,13 +91,12 @@ def test_worker_that_slept_does_not_answer_from_the_past(shards: Shards, tmp_pat
                 with shards.client(change % 2) as client:
                     key = keys.edge_key("test.0")
                     # Redis's own clock says when the worker has slept for longer than it trusts anything.
-                    slept_from = client.pttl(key)
-                    eventually(lambda c=client, k=key, t=slept_from: t - c.pttl(k) > 400, "the trust has run out")
+                    wait_for_sleep(client, key, 400)
                 shards.put(code, "https://new.example/", version=2)
             finally:
                 os.kill(worker["pid"], signal.SIGCONT)
             assert edge.get(f"/{code}").location in ("https://new.example/", None)
-            eventually(lambda c=code: edge.get(f"/{c}").location == "https://new.example/", "the new target is served")
+            wait_for_location(edge, code, "https://new.example/")
 
 
 def test_stalled_shard_is_noticed_and_bypassed(shards: Shards, tmp_path: Path, database_url: str) -> None:

@@ -173,7 +173,9 @@ def test_body_is_never_parsed_as_a_request(edge: Edge, shards: Shards) -> None:
     shards.put("abc", "https://example.com/")
     smuggled = b"GET /abc HTTP/1.1\r\nHost: sho.rt\r\n\r\n"
     with socket.create_connection(("127.0.0.1", edge.port), 5) as connection:
-        connection.sendall(b"GET /none HTTP/1.1\r\nHost: sho.rt\r\nContent-Length: %d\r\n\r\n" % len(smuggled) + smuggled)
+        connection.sendall(
+            b"GET /none HTTP/1.1\r\nHost: sho.rt\r\nContent-Length: %d\r\n\r\n" % len(smuggled) + smuggled
+        )
         received = b"".join(iter(lambda: connection.recv(65536), b""))
     assert received.count(b"HTTP/1.1 ") == 1
     assert received.startswith(b"HTTP/1.1 404")

@@ -75,7 +75,8 @@ def test_keys_spread_evenly_and_a_new_shard_takes_only_its_share() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shards", "nodes"), [([], 1), ([("a", 1), ("a", 1)], 1), ([("a", 0)], 1), ([("a", 1)], 0), ([("a", 1000)], 100_000)]
+    ("shards", "nodes"),
+    [([], 1), ([("a", 1), ("a", 1)], 1), ([("a", 0)], 1), ([("a", 1)], 0), ([("a", 1000)], 100_000)],
 )
 def test_rings_that_cannot_be_are_refused(shards: list[tuple[str, int]], nodes: int) -> None:
     """No shard, an id twice, no weight, no point, too many points."""

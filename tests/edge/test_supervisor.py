@@ -27,9 +27,7 @@ def run_edge(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Start an edge that is to refuse."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_EDGE_")}
     command = [sys.executable, "-m", "edge"]
-    return subprocess.run(
-        command, env=clean | environ, capture_output=True, text=True, timeout=DEADLINE_S, check=False
-    )
+    return subprocess.run(command, env=clean | environ, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 
 def is_running(pid: int) -> bool:

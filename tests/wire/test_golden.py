@@ -29,7 +29,9 @@ TOPOLOGY = topology.Topology(
         topology.Shard(id="shard-1", url="rediss://user:secret@redis.example:6379/1"),
     ),
 )
-DOMAINS = domains.Domains(revision=9, default_id=1, hosts={"sho.rt": 1, "127.0.0.1:8080": 1, "xn--bcher-kva.example": 2})
+DOMAINS = domains.Domains(
+    revision=9, default_id=1, hosts={"sho.rt": 1, "127.0.0.1:8080": 1, "xn--bcher-kva.example": 2}
+)
 
 CASES: list[tuple[str, Any, Callable[[Any], bytes], Callable[[bytes], Any]]] = [
     ("record-common.bin", COMMON, record.encode, record.decode),
