@@ -2,8 +2,12 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from benchmarks import BenchmarkError
+
+TICK_US: Final = 1_000_000 // os.sysconf("SC_CLK_TCK")      # the unit of times in /proc
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +30,11 @@ def pick() -> Cores:
 def pinned(core: int, command: list[str]) -> list[str]:
     """The command, confined to one core with all that it starts."""
     return ["taskset", "--cpu-list", str(core), *command]
+
+
+def busy_us(core: int) -> int:
+    """Time that the core was not idle, hypervisor's theft included; /proc/stat of proc(5)."""
+    lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+    times = next(line.split()[1:] for line in lines if line.startswith(f"cpu{core} "))
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, times[:8])
+    return (user + nice + system + irq + softirq + steal) * TICK_US

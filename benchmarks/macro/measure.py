@@ -11,7 +11,7 @@ from typing import Final
 
 from benchmarks import BenchmarkError
 from benchmarks.macro import wrk
-from benchmarks.macro.cores import Cores
+from benchmarks.macro.cores import Cores, busy_us
 from benchmarks.macro.links import Link, write_codes
 from benchmarks.macro.processes import check_alive, cpu_us, family, free_port, running
 from benchmarks.macro.rivals import Rival, Stage
@@ -45,6 +45,25 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Meters:
+    """What has been counted so far: reads of Redis that found a key, and times of CPU."""
+
+    hits: int
+    server_us: int
+    redis_us: int
+    core_us: int
+
+    def since(self, before: "Meters") -> "Meters":
+        """What was counted after `before`."""
+        return Meters(
+            hits=self.hits - before.hits,
+            server_us=self.server_us - before.server_us,
+            redis_us=self.redis_us - before.redis_us,
+            core_us=self.core_us - before.core_us,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """What one turn gave. Shares are of one core's time."""
 
@@ -58,6 +77,7 @@ class Measurement:
     bytes_per_answer: float
     server_share: float
     load_share: float
+    others_share: float         # of the server's core, used by processes that are none of the server's
 
 
 def measure(rival: Rival, scenario: Scenario, ground: Ground) -> dict[str, float]:
@@ -114,31 +134,39 @@ def _ask(port: int, link: Link) -> tuple[int, str | None]:
 
 
 def _warm_up(server: Server, load: wrk.Load, ground: Ground) -> None:
-    """Ask for every link at least once, over connections that are kept: it is faster and fills the same caches."""
-    counted = wrk.run(replace(load, is_keep_alive=True), server.port, WARM_UP_S, ground.cores.load)
-    if counted.requests < len(ground.links):
-        raise BenchmarkError(f"{server.rival.title}: {counted.requests} answers in {WARM_UP_S} s warm no server up")
+    """Ask for every link, over kept connections, which is fastest; who was too slow for it fails in _check_source."""
+    wrk.run(replace(load, is_keep_alive=True), server.port, WARM_UP_S, ground.cores.load)
 
 
 def _load(server: Server, load: wrk.Load, ground: Ground) -> Measurement:
-    hits, used_us, redis_us = ground.store.hits(), cpu_us(server.pids), cpu_us([ground.store.pid])
+    before = _read_meters(server, ground)
     counted = wrk.run(load, server.port, ground.seconds, ground.cores.load)
-    redis_us = cpu_us([ground.store.pid]) - redis_us
-    used_us = cpu_us(server.pids) - used_us
-    _check_source(server.rival, ground.store.hits() - hits, counted.requests)
+    used = _read_meters(server, ground).since(before)
+    _check_source(server.rival, used.hits, counted.requests)
     if family(server.root) != server.pids:
         raise BenchmarkError(f"{server.rival.title}: a process of the server ended or appeared while it was measured")
+    span_us = counted.seconds * 1e6
     return Measurement(
         requests=counted.requests,
         seconds=counted.seconds,
         requests_per_s=counted.requests / counted.seconds,
-        cpu_us=used_us / counted.requests,
-        redis_cpu_us=redis_us / counted.requests,
+        cpu_us=used.server_us / counted.requests,
+        redis_cpu_us=used.redis_us / counted.requests,
         p50_us=counted.p50_us,
         p99_us=counted.p99_us,
         bytes_per_answer=counted.bytes / counted.requests,
-        server_share=used_us / 1e6 / counted.seconds,
-        load_share=counted.load_cpu_us / 1e6 / counted.seconds,
+        server_share=used.server_us / span_us,
+        load_share=counted.load_cpu_us / span_us,
+        others_share=max(0, used.core_us - used.server_us) / span_us,
+    )
+
+
+def _read_meters(server: Server, ground: Ground) -> Meters:
+    return Meters(
+        hits=ground.store.hits(),
+        server_us=cpu_us(server.pids),
+        redis_us=cpu_us([ground.store.pid]),
+        core_us=busy_us(ground.cores.server),
     )
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import BenchmarkError
-from benchmarks.macro.cores import pinned
+from benchmarks.macro.cores import TICK_US, pinned
 
 STOP_S: Final = 10
 LOG_LINES_SHOWN: Final = 12
-_TICK_US: Final = 1_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def _cpu_us(pid: int) -> int:
     fields = _stat(pid)
     if fields is None:
         raise BenchmarkError(f"process {pid} of the server ended while it was measured")
-    return (int(fields[11]) + int(fields[12])) * _TICK_US
+    return (int(fields[11]) + int(fields[12])) * TICK_US
 
 
 def _parent(pid: int) -> int:

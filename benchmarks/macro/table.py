@@ -7,7 +7,7 @@ from rich.table import Table
 
 from benchmarks.macro.summary import Ratio, medians, ratios
 
-COLUMNS = ("server", "requests/s", "CPU µs", "Redis µs", "p50 ms", "p99 ms", "server", "load")
+COLUMNS = ("server", "requests/s", "CPU µs", "Redis µs", "p50 ms", "p99 ms", "server", "load", "others")
 
 
 def show(document: dict[str, Any], console: Console) -> None:
@@ -33,6 +33,7 @@ def numbers(middle: dict[str, float]) -> tuple[str, ...]:
         f"{middle['p99_us'] / 1000:.2f}",
         f"{middle['server_share']:.0%}",
         f"{middle['load_share']:.0%}",
+        f"{middle['others_share']:.0%}",
     )
 
 

@@ -1,0 +1,209 @@
+"""What the compiled modules do, as plain Python: obvious, idiomatic, and without a thought to speed or to attackers."""
+
+import bisect
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from wire import record
+
+ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_DIGITS = {character: value for value, character in enumerate(ALPHABET)}
+_MASK = 2**64 - 1
+_HALF_BITS = 21
+_HALF_MASK = (1 << _HALF_BITS) - 1
+_ROUNDS = 8
+_CODES = 62**7
+
+
+# ---- edge._base62
+
+
+def base62_encode(number: int) -> str:
+    """The number in base62."""
+    digits = []
+    while True:
+        number, digit = divmod(number, 62)
+        digits.append(ALPHABET[digit])
+        if number == 0:
+            return "".join(reversed(digits))
+
+
+def base62_decode(text: str) -> int:
+    """The number that the text stands for."""
+    number = 0
+    for character in text:
+        number = number * 62 + _DIGITS[character]
+    return number
+
+
+def siphash24(key: bytes, data: bytes) -> int:
+    """SipHash-2-4."""
+    key0, key1 = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")
+    state = (key0 ^ 0x736F6D6570736575, key1 ^ 0x646F72616E646F6D, key0 ^ 0x6C7967656E657261, key1 ^ 0x7465646279746573)
+    whole = len(data) // 8 * 8
+    lanes = [int.from_bytes(data[at : at + 8], "little") for at in range(0, whole, 8)]
+    lanes.append(int.from_bytes(data[whole:], "little") | (len(data) & 0xFF) << 56)
+    for lane in lanes:
+        v0, v1, v2, v3 = state
+        v0, v1, v2, v3 = _sip_rounds(2, v0, v1, v2, v3 ^ lane)
+        state = (v0 ^ lane, v1, v2, v3)
+    v0, v1, v2, v3 = state
+    v0, v1, v2, v3 = _sip_rounds(4, v0, v1, v2 ^ 0xFF, v3)
+    return v0 ^ v1 ^ v2 ^ v3
+
+
+def _sip_rounds(count: int, v0: int, v1: int, v2: int, v3: int) -> tuple[int, int, int, int]:
+    for _ in range(count):
+        v0 = (v0 + v1) & _MASK
+        v1 = _rotate(v1, 13) ^ v0
+        v0 = _rotate(v0, 32)
+        v2 = (v2 + v3) & _MASK
+        v3 = _rotate(v3, 16) ^ v2
+        v0 = (v0 + v3) & _MASK
+        v3 = _rotate(v3, 21) ^ v0
+        v2 = (v2 + v1) & _MASK
+        v1 = _rotate(v1, 17) ^ v2
+        v2 = _rotate(v2, 32)
+    return v0, v1, v2, v3
+
+
+class CodePermutation:
+    """Sequence numbers to codes: a Feistel network with cycle walking."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def code(self, number: int) -> str:
+        """The code of a sequence number."""
+        number = self._permute(number)
+        while number >= _CODES:
+            number = self._permute(number)
+        return base62_encode(number).rjust(7, "0")
+
+    def _permute(self, number: int) -> int:
+        left, right = number >> _HALF_BITS, number & _HALF_MASK
+        for round_number in range(_ROUNDS):
+            block = right | round_number << 32
+            mixed = siphash24(self._key, block.to_bytes(8, "little")) & _HALF_MASK
+            left, right = right, left ^ mixed
+        return left << _HALF_BITS | right
+
+
+# ---- edge._ring
+
+_P1 = 0x9E3779B185EBCA87
+_P2 = 0xC2B2AE3D27D4EB4F
+_P3 = 0x165667B19E3779F9
+_P4 = 0x85EBCA77C2B2AE63
+_P5 = 0x27D4EB2F165667C5
+
+
+def _rotate(value: int, bits: int) -> int:
+    return (value << bits | value >> (64 - bits)) & _MASK
+
+
+def _round(state: int, lane: int) -> int:
+    return _rotate((state + lane * _P2) & _MASK, 31) * _P1 & _MASK
+
+
+def xxh64(data: bytes) -> int:
+    """XXH64 of at most 31 bytes, as keys and points are: the algorithm's part without stripes."""
+    state = (_P5 + len(data)) & _MASK
+    at = 0
+    while len(data) - at >= 8:
+        lane = int.from_bytes(data[at : at + 8], "little")
+        state = (_rotate(state ^ _round(0, lane), 27) * _P1 + _P4) & _MASK
+        at += 8
+    if len(data) - at >= 4:
+        lane = int.from_bytes(data[at : at + 4], "little")
+        state = (_rotate(state ^ lane * _P1 & _MASK, 23) * _P2 + _P3) & _MASK
+        at += 4
+    for byte in data[at:]:
+        state = _rotate(state ^ byte * _P5 & _MASK, 11) * _P1 & _MASK
+    state = (state ^ state >> 33) * _P2 & _MASK
+    state = (state ^ state >> 29) * _P3 & _MASK
+    return state ^ state >> 32
+
+
+class Ring:
+    """A sorted list of points and a binary search."""
+
+    def __init__(self, shards: Sequence[tuple[str, int]], virtual_nodes: int) -> None:
+        placed = sorted(
+            (xxh64(f"{shard_id}#{n}".encode()), shard_id, index)
+            for index, (shard_id, weight) in enumerate(shards)
+            for n in range(virtual_nodes * weight)
+        )
+        self._points = [point for point, _, _ in placed]
+        self._owners = [index for _, _, index in placed]
+
+    def shard(self, key_hash: int) -> int:
+        """The index of the shard that owns the hash."""
+        at = bisect.bisect_left(self._points, key_hash)
+        return self._owners[at % len(self._owners)]
+
+
+# ---- edge._cache
+
+ENTRY_BYTES = 200   # what CPython needs for an entry of an OrderedDict with its two bytes objects, about
+
+
+class Cache:
+    """Least recently used, bounded in bytes."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._used_bytes = 0
+        self._entries: OrderedDict[bytes, bytes] = OrderedDict()
+
+    def get(self, key: bytes) -> bytes | None:
+        """The payload held for the key."""
+        payload = self._entries.get(key)
+        if payload is not None:
+            self._entries.move_to_end(key)
+        return payload
+
+    def put(self, key: bytes, payload: bytes) -> bool:
+        """Hold the payload for the key; False if it is larger than an eighth of the cache."""
+        size = len(key) + len(payload) + ENTRY_BYTES
+        if size > self._bytes_max // 8:
+            return False
+        replaced = self._entries.pop(key, None)
+        if replaced is not None:
+            self._used_bytes -= len(key) + len(replaced) + ENTRY_BYTES
+        self._entries[key] = payload
+        self._used_bytes += size
+        while self._used_bytes > self._bytes_max:
+            oldest, dropped = self._entries.popitem(last=False)
+            self._used_bytes -= len(oldest) + len(dropped) + ENTRY_BYTES
+        return True
+
+
+# ---- edge._http
+
+
+def parse(data: bytes) -> tuple[int, str, bytes, bytes | None, bool, bool]:
+    """The head of a well-formed request, as edge._http.parse gives it."""
+    head, _, _ = data.partition(b"\r\n\r\n")
+    line, *lines = head.split(b"\r\n")
+    method, target, version = line.split(b" ")
+    fields = {}
+    for field in lines:
+        name, _, value = field.partition(b":")
+        fields[name.lower()] = value.strip(b" \t")
+    options = {option.strip().lower() for option in fields.get(b"connection", b"").split(b",")}
+    is_kept = b"close" not in options and (version == b"HTTP/1.1" or b"keep-alive" in options)
+    has_body = b"transfer-encoding" in fields or int(fields.get(b"content-length", b"0")) > 0
+    return len(head) + 4, method.decode("ascii"), target.partition(b"?")[0], fields.get(b"host"), is_kept, has_body
+
+
+# ---- edge._record
+
+
+def decode_record(data: bytes) -> tuple[int, bytes, int, int] | None:
+    """The format's own definition, which is plain Python."""
+    decoded: Any = record.decode(data)
+    if isinstance(decoded, record.Tombstone):
+        return None
+    return decoded.status, decoded.target, decoded.version, decoded.link_id
