@@ -10,6 +10,7 @@ cdef enum:
     CODE_BYTES_MAX = 64         # of a link's code
 
 cpdef enum Status:
+    OK = 200
     MOVED = 301
     FOUND = 302
     TEMPORARY = 307

@@ -1,11 +1,22 @@
 """The parser of request heads, and the statuses of the edge."""
 
+import enum
 from typing import Final
 
-OK: Final[int]
-NOT_FOUND: Final[int]
-METHOD_NOT_ALLOWED: Final[int]
-UNAVAILABLE: Final[int]
+class Status(enum.IntEnum):
+    """The statuses that the edge answers with, but for the redirects, which are the links' own."""
+
+    OK = 200
+    BAD_REQUEST = 400
+    NOT_FOUND = 404
+    METHOD_NOT_ALLOWED = 405
+    GONE = 410
+    URI_TOO_LONG = 414
+    HEAD_TOO_LARGE = 431
+    NOT_IMPLEMENTED = 501
+    UNAVAILABLE = 503
+    VERSION_NOT_SUPPORTED = 505
+
 REASONS: Final[dict[int, str]]
 """Status -> reason phrase."""
 

@@ -293,7 +293,6 @@ cdef bint is_code_path(const char* path, size_t size) noexcept nogil:
 
 # ---------------------------------------------------------------------------------------------------- public API
 
-OK = 200
 REASONS = {
     OK: "OK",
     BAD_REQUEST: "Bad Request",

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from edge._http import OK, REASONS, UNAVAILABLE, parse, status_line
+from edge._http import REASONS, Status, parse, status_line
 
 HEAD_BYTES_MAX: Final = 8192
 CONNECTIONS_MAX: Final = 64
@@ -25,12 +25,12 @@ class Page:
     @classmethod
     def metrics(cls, text: str) -> "Page":
         """Prometheus text."""
-        return cls(OK, "text/plain; version=0.0.4; charset=utf-8", text)
+        return cls(Status.OK, "text/plain; version=0.0.4; charset=utf-8", text)
 
     @classmethod
     def verdict(cls, is_good: bool, body: dict[str, Any]) -> "Page":
         """A check's result as JSON: OK, or unavailable."""
-        return cls(OK if is_good else UNAVAILABLE, "application/json", orjson.dumps(body).decode())
+        return cls(Status.OK if is_good else Status.UNAVAILABLE, "application/json", orjson.dumps(body).decode())
 
     @classmethod
     def refusal(cls, status: int) -> "Page":

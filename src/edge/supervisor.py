@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from edge._counters import BLOCK_BYTES, Counters
-from edge._http import METHOD_NOT_ALLOWED, NOT_FOUND
+from edge._http import Status
 from edge.admin import Page, serve
 from edge.config import EdgeConfig
 from edge.metrics import render
@@ -113,14 +113,14 @@ class Supervisor:
 
     def _page(self, method: str, path: str) -> Page:
         if method == "OTHER":
-            return Page.refusal(METHOD_NOT_ALLOWED)
+            return Page.refusal(Status.METHOD_NOT_ALLOWED)
         if path == "/healthz":
             return self._health()
         if path == "/readyz":
             return self._readiness()
         if path == "/metrics":
             return Page.metrics(render([counters.read() for counters in self._counters], self._starts))
-        return Page.refusal(NOT_FOUND)
+        return Page.refusal(Status.NOT_FOUND)
 
     def _health(self) -> Page:
         now_ms = _now_ms()
