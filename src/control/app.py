@@ -5,7 +5,8 @@ request ──▶ BlackSheep router ──▶ _handle: key, query, body ──�
 outbox ◀── LISTEN ── Projector ──▶ shards ◀── Keeper (one a shard) ◀── Housekeeper
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -30,8 +31,10 @@ from control.projection.tasks import Housekeeper, Projector
 from control.projection.writers import Writers
 from control.shards.edges import Edges
 
-METHODS: Final = ("GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS")
 DOCS_URL: Final = "/docs"
+_PATH_MEMBER: Final = re.compile(r"{\w+}")
+
+Handle = Callable[[Request], Awaitable[Response]]
 
 
 async def build(config: ControlConfig, log: Logger) -> Application:
@@ -69,15 +72,16 @@ async def build(config: ControlConfig, log: Logger) -> Application:
     return application
 
 
-async def check_database(database: Database) -> None:
-    """Raises Error if the database is reachable but not at this build's migrations."""
+async def prepare_database(database: Database, config: ControlConfig) -> None:
+    """Bring the default domain in line with the settings; raises Error for a database without this build's tables."""
     async with database.connection() as connection:
         await migrations.check(connection)
+    await domains.ensure_default(database, config.short_url)
 
 
 async def _set_up(database: Database, config: ControlConfig, pulse: Pulse) -> None:
-    """Bring the default domain in line with the settings once PostgreSQL is there, then rest."""
-    await domains.ensure_default(database, config.short_url)
+    """Prepare a database that was down when control started, as soon as it is there."""
+    await prepare_database(database, config)
     pulse.beat()
     await pulse.rest()
 
@@ -90,7 +94,7 @@ def _router(routes: Sequence[Route], database: Database, metrics: Metrics, log: 
     return router
 
 
-def _handler(route: Route, database: Database, metrics: Metrics, log: Logger):  # type: ignore[no-untyped-def]
+def _handler(route: Route, database: Database, metrics: Metrics, log: Logger) -> Handle:
     async def handle(request: Request) -> Response:
         try:
             if not route.is_public:
@@ -107,29 +111,21 @@ def _handler(route: Route, database: Database, metrics: Metrics, log: Logger):  
     return handle
 
 
-def _fallback(routes: Sequence[Route], metrics: Metrics):  # type: ignore[no-untyped-def]
-    """Answers what no route matches: another method's path with 405, the rest with 404."""
-    paths = Router()
-    for path in dict.fromkeys(route.path for route in routes):
-        paths.add("GET", path, _unused)
-    allowed: dict[str, list[str]] = {}
+def _fallback(routes: Sequence[Route], metrics: Metrics) -> Handle:
+    """Answers what no route matches: a path that takes other methods with 405, the rest with 404."""
+    methods: dict[str, list[str]] = {}
     for route in routes:
-        allowed.setdefault(route.path, []).append(route.method)
+        methods.setdefault(_PATH_MEMBER.sub("[^/]+", route.path), []).append(route.method)
 
     async def fallback(request: Request) -> Response:
-        match = paths.get_match_by_method_and_path("GET", request.url.path)
-        if match is None:
-            return _problem(Error("route_not_found", f"there is nothing at {request.method} on this path"), metrics)
-        path = match.pattern.decode()
-        response = _problem(Error("method_not_allowed", f"this path takes {', '.join(allowed[path])}"), metrics)
-        response.add_header(b"allow", ", ".join(allowed[path]).encode())
-        return response
+        for pattern, allowed in methods.items():
+            if re.fullmatch(pattern, request.path):
+                response = _problem(Error("method_not_allowed", f"this path takes {', '.join(allowed)}"), metrics)
+                response.add_header(b"allow", ", ".join(allowed).encode())
+                return response
+        return _problem(Error("route_not_found", "there is nothing at this path; /docs lists what there is"), metrics)
 
     return fallback
-
-
-async def _unused() -> None:
-    """Stands for a path in the router that only tells whether a path exists."""
 
 
 def _problem(error: Error, metrics: Metrics) -> Response:

@@ -118,7 +118,7 @@ async def call_of(route: Route, request: Request) -> Call:
     return Call(
         path={name: value or "" for name, value in (request.route_values or {}).items()},
         query=_query(route, request),
-        body=None if route.body is None else _decode(await _read_body(request), route.body),
+        body=None if route.body is None else decode_body(await _read_body(request), route.body),
         if_match=_if_match(request) if route.has_if_match else None,
     )
 
@@ -194,7 +194,8 @@ async def _read_body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def _decode(data: bytes, kind: type[msgspec.Struct]) -> Any:
+def decode_body(data: bytes, kind: type[msgspec.Struct]) -> Any:
+    """The body as a `kind`; raises Error for what is no JSON or not of that form."""
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:

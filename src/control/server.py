@@ -10,7 +10,7 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 
-from control.app import build, check_database
+from control.app import build, prepare_database
 from control.config import ControlConfig
 from control.db import open_database
 from control.errors import Error
@@ -23,7 +23,7 @@ STOP_TIMEOUT_S: Final = 3.0
 async def serve(config: ControlConfig, log: Logger) -> None:
     """Serve until SIGTERM or SIGINT. Raises Error if the port is taken or migrations are missing."""
     _check_port(config)
-    await _check_migrations(config, log)
+    await _prepare_database(config, log)
     application = await build(config, log)
     server = Server(
         application,
@@ -73,11 +73,11 @@ def _check_port(config: ControlConfig) -> None:
             ) from error
 
 
-async def _check_migrations(config: ControlConfig, log: Logger) -> None:
+async def _prepare_database(config: ControlConfig, log: Logger) -> None:
     """A database that is down is waited for while serving; one that is behind is not used."""
     database = await open_database(config.database_url)
     try:
-        await check_database(database)
+        await prepare_database(database, config)
     except Error as error:
         if error.code != "database_unavailable":
             raise

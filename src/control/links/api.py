@@ -139,6 +139,7 @@ def routes(links: Links, acknowledgements: Acknowledgements) -> list[Route]:
                 "code_reserved",
                 "code_taken",
                 "domain_not_found",
+                "not_ready",
                 "too_many_waiting",
             ),
         ),

@@ -139,8 +139,10 @@ async def _domain(connection: Connection, host: str | None) -> Domain:
     domain = None
     if host is None or domain_model.could_be_host(host):
         domain = await domain_store.find(connection, None if host is None else host.lower())
+    if domain is None and host is None:
+        raise Error("not_ready", "the default domain is being set up; try again")
     if domain is None:
-        raise Error("domain_not_found", f"{host or 'the default domain'} is no short domain of this service")
+        raise Error("domain_not_found", f"{host} is no short domain of this service")
     return domain
 
 
