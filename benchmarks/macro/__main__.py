@@ -11,9 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import BenchmarkError, environment, results
 from benchmarks.macro import cores, links
-from benchmarks.macro.measure import Ground, measure
+from benchmarks.macro.measure import measure
 from benchmarks.macro.rivals import RIVALS, Rival
 from benchmarks.macro.scenarios import SCENARIOS, Scenario
+from benchmarks.macro.serving import Ground
 from benchmarks.macro.store import running_store
 from benchmarks.macro.table import show
 
@@ -60,7 +61,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     document = _document(arguments, chosen)
     placed = cores.pick()
     os.sched_setaffinity(0, {placed.load})      # nor may this process disturb the server's core
-    made = links.make()
+    made = list(links.make())
     turns = list(_turns(chosen, arguments.runs))
     with running_store(made, placed.redis) as store, _progress(console) as progress:
         ground = Ground(placed, made, store, arguments.seconds)

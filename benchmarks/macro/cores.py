@@ -3,11 +3,9 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from benchmarks import BenchmarkError
-
-TICK_US: Final = 1_000_000 // os.sysconf("SC_CLK_TCK")      # the unit of times in /proc
+from benchmarks.processes import TICK_US
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import random
 import string
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +19,17 @@ class Link:
     target: str
 
 
-def make() -> list[Link]:
+def make(count: int = COUNT) -> Iterator[Link]:
     """The same links in each run, in an order that has nothing to do with their codes."""
     choose = random.Random(SEED)
     alphabet = string.digits + string.ascii_letters
     # nginx's map ignores case: codes must differ in more than that.
-    codes: dict[str, str] = {}
-    while len(codes) < COUNT:
+    made: set[str] = set()
+    while len(made) < count:
         code = "".join(choose.choices(alphabet, k=CODE_LENGTH))
-        codes.setdefault(code.lower(), code)
-    return [
-        Link(code, f"https://www.example.com/articles/{number}/a-title-of-usual-length?ref=short")
-        for number, code in enumerate(codes.values())
-    ]
+        if code.lower() not in made:
+            yield Link(code, f"https://www.example.com/articles/{len(made)}/a-title-of-usual-length?ref=short")
+            made.add(code.lower())
 
 
 def write_codes(links: list[Link], path: Path) -> None:

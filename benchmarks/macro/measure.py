@@ -1,47 +1,21 @@
 """One turn of one rival: started, verified, warmed up, measured, stopped."""
 
-import contextlib
-import http.client
 import tempfile
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from benchmarks import BenchmarkError
 from benchmarks.macro import wrk
-from benchmarks.macro.cores import Cores, busy_us
-from benchmarks.macro.links import Link, write_codes
-from benchmarks.macro.processes import check_alive, cpu_us, family, free_port, running
-from benchmarks.macro.rivals import Rival, Stage
+from benchmarks.macro.cores import busy_us
+from benchmarks.macro.links import write_codes
+from benchmarks.macro.rivals import Rival
 from benchmarks.macro.scenarios import Scenario
-from benchmarks.macro.store import Store
+from benchmarks.macro.serving import Ground, Server, serving
+from benchmarks.processes import cpu_us, family
 
-START_S: Final = 20
-SAMPLE: Final = 200             # links whose answers are read before a server is measured
 WARM_UP_S: Final = 2
 STRAY_HITS_MAX: Final = 0.001   # share of answers; an edge that answers from L1 still reads fences and documents
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What all turns share."""
-
-    cores: Cores
-    links: list[Link]
-    store: Store
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A rival that answers; `pids` are all its processes."""
-
-    rival: Rival
-    port: int
-    pids: frozenset[int]
-    root: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,51 +60,9 @@ def measure(rival: Rival, scenario: Scenario, ground: Ground) -> dict[str, float
         codes = Path(directory, "codes")
         write_codes(ground.links, codes)
         load = wrk.Load(codes, scenario.connections, scenario.is_keep_alive)
-        with _serving(rival, scenario, ground, Path(directory)) as server:
+        with serving(rival, scenario, ground, Path(directory)) as server:
             _warm_up(server, load, ground)
             return asdict(_load(server, load, ground))
-
-
-@contextlib.contextmanager
-def _serving(rival: Rival, scenario: Scenario, ground: Ground, directory: Path) -> Iterator[Server]:
-    stage = Stage(directory, free_port(), ground.links, ground.store.port, scenario.is_keep_alive)
-    log = directory / "server.log"
-    with running(rival.command(stage), ground.cores.server, log) as process:
-        _wait_for_answer(rival, stage, lambda: check_alive(process, log))
-        _verify(rival, stage)
-        yield Server(rival, stage.port, family(process.pid), process.pid)
-        check_alive(process, log)
-
-
-def _wait_for_answer(rival: Rival, stage: Stage, check: Callable[[], None]) -> None:
-    deadline = time.monotonic() + START_S
-    answer: object = None
-    while time.monotonic() < deadline:
-        check()
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            answer = _ask(stage.port, stage.links[0])
-            if answer == (302, rival.location(stage.links[0])):
-                return
-        time.sleep(0.05)
-    raise BenchmarkError(f"{rival.title}: no redirect within {START_S} s; last answer {answer}")
-
-
-def _verify(rival: Rival, stage: Stage) -> None:
-    """Read answers all over the links; the one that wrk gets wrong would still be a 3xx to it."""
-    for link in stage.links[:: len(stage.links) // SAMPLE]:
-        answer = _ask(stage.port, link)
-        if answer != (302, rival.location(link)):
-            raise BenchmarkError(f"{rival.title}: /{link.code} must lead to {rival.location(link)}, answered {answer}")
-
-
-def _ask(port: int, link: Link) -> tuple[int, str | None]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-    try:
-        connection.request("GET", f"/{link.code}")
-        answer = connection.getresponse()
-        return answer.status, answer.getheader("Location")
-    finally:
-        connection.close()
 
 
 def _warm_up(server: Server, load: wrk.Load, ground: Ground) -> None:

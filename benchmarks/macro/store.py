@@ -12,8 +12,9 @@ import redis
 
 from benchmarks import BenchmarkError
 from benchmarks.environment import which
+from benchmarks.macro.cores import pinned
 from benchmarks.macro.links import Link
-from benchmarks.macro.processes import Command, check_alive, free_port, running
+from benchmarks.processes import Command, check_alive, free_port, running
 from wire import domains, fence, keys, record, topology
 
 DOMAIN_ID: Final = 1
@@ -52,7 +53,7 @@ def running_store(links: list[Link], core: int) -> Iterator[Store]:
     arguments = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
     with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as directory:
         log = Path(directory, "redis.log")
-        with running(Command([program, *arguments]), core, log) as process:
+        with running(Command(pinned(core, [program, *arguments])), log) as process:
             client = redis.Redis(port=port)
             _wait(client, lambda: check_alive(process, log))
             store = Store(process.pid, port, client)

@@ -3,7 +3,7 @@
 import random
 
 from benchmarks.micro import plain
-from benchmarks.micro.conftest import Compare
+from benchmarks.micro.compare import Compare
 from edge import _base62
 
 SECRET = bytes(range(16))

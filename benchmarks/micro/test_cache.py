@@ -5,7 +5,7 @@ import random
 import pytest
 
 from benchmarks.micro import plain
-from benchmarks.micro.conftest import Compare
+from benchmarks.micro.compare import Compare
 from edge import _cache
 
 PAYLOAD = b"x" * 120

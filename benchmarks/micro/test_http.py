@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.micro import plain
-from benchmarks.micro.conftest import Compare
+from benchmarks.micro.compare import Compare
 from edge import _http
 
 SMALL = b"GET /3kTMd9x HTTP/1.1\r\nHost: sho.rt\r\n\r\n"

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.micro import plain
-from benchmarks.micro.conftest import Compare
+from benchmarks.micro.compare import Compare
 from edge import _record
 from wire import record
 

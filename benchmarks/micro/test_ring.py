@@ -5,7 +5,7 @@ import random
 import pytest
 
 from benchmarks.micro import plain
-from benchmarks.micro.conftest import Compare
+from benchmarks.micro.compare import Compare
 from edge import _ring
 from wire.topology import VIRTUAL_NODES_DEFAULT
 

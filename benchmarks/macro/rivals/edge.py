@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks.macro.processes import Command, free_port
 from benchmarks.macro.rivals.rival import Rival, Stage
+from benchmarks.processes import Command, free_port
 
 SOURCE: Final = Path(__file__).parents[3] / "src"
 CACHE_BYTES_LEAST: Final = 4096     # some forty links: wrk comes back to each after 50,000 others

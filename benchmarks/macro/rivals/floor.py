@@ -6,8 +6,8 @@ from typing import Final
 
 from benchmarks.environment import which
 from benchmarks.macro.links import Link
-from benchmarks.macro.processes import Command
 from benchmarks.macro.rivals.rival import Rival, Stage
+from benchmarks.processes import Command
 
 SOURCE: Final = Path(__file__).with_name("floor.c")
 LOCATION: Final = "https://www.example.com/articles/12345/a-title-of-usual-length?ref=short"

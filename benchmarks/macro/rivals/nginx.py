@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.environment import which
-from benchmarks.macro.processes import Command
 from benchmarks.macro.rivals.rival import Rival, Stage
 from benchmarks.macro.store import PLAIN_PREFIX
+from benchmarks.processes import Command
 
 MODULES: Final = Path("/usr/lib/nginx/modules")
 LUA_MODULES: Final = ("ndk_http_module.so", "ngx_http_lua_module.so")

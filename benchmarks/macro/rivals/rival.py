@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.macro.links import Link
-from benchmarks.macro.processes import Command
+from benchmarks.processes import Command
 
 Source = Literal["memory", "redis"]
 

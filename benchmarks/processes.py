@@ -1,4 +1,4 @@
-"""Processes: started on a core, measured by /proc, stopped by their id."""
+"""Processes: started, measured by /proc, stopped by their id."""
 
 import contextlib
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import BenchmarkError
-from benchmarks.macro.cores import TICK_US, pinned
 
-STOP_S: Final = 10
+STOP_S: Final = 30
 LOG_LINES_SHOWN: Final = 12
+TICK_US: Final = 1_000_000 // os.sysconf("SC_CLK_TCK")     # the unit of times in /proc
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,22 @@ class Command:
 
 
 @contextlib.contextmanager
-def running(command: Command, core: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: Command, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The process, alive until the block ends; its output goes to `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            pinned(core, command.arguments), env=_environment(command), cwd=log.parent, stdout=output, stderr=output
+            command.arguments, env=environment(command), cwd=log.parent, stdout=output, stderr=output
         )
     try:
         yield process
     finally:
         _stop(process)
+
+
+def environment(command: Command) -> dict[str, str]:
+    """This process's environment without settings of Pointsman, which would change what is measured."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
+    return ours | command.environment
 
 
 def check_alive(process: subprocess.Popen[bytes], log: Path) -> None:
@@ -87,12 +93,6 @@ def _stat(pid: int) -> list[str] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return text.rpartition(")")[2].split()
-
-
-def _environment(command: Command) -> dict[str, str]:
-    """This process's environment without settings of Pointsman, which would change what is measured."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
-    return ours | command.environment
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
