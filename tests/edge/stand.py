@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import redis
 
 from control.dev.ports import free_ports
 from edge._fast import Ring, xxh64
-from tests.stack.server import RedisServer
+from tests.stack.server import RedisServer, Server
 from wire import domains, fence, keys, record, topology
 
 DEADLINE_S = 10
@@ -46,6 +46,15 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
             return value
         time.sleep(POLL_S)  # between two questions; nothing relies on its length
     raise AssertionError(f"not within {DEADLINE_S} s: {what}")
+
+
+@contextmanager
+def stalled(server: Server) -> Iterator[Callable[[], None]]:
+    """A server whose clock stands; it goes on at the end, or before when what this gives is called."""
+    server.pause()
+    with ExitStack() as stack:
+        stack.callback(server.resume)
+        yield stack.close
 
 
 class Shards:

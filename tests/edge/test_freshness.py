@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.edge.stand import Edge, Shards, eventually, insert_link, migrate, running_edge
+from tests.edge.stand import Edge, Shards, eventually, insert_link, migrate, running_edge, stalled
 from tests.stack.fixtures import RedisFactory
 from wire import heartbeat, keys
 
@@ -107,13 +107,10 @@ def test_stalled_shard_is_noticed_and_bypassed(shards: Shards, tmp_path: Path, d
     with running_edge(tmp_path / "edge", [shards.servers[0].url], origin_url=database_url) as edge:
         shards.put(code, "https://shard.example/")
         assert edge.get(f"/{code}").location == "https://shard.example/"
-        shards.servers[1].pause()
-        try:
+        with stalled(shards.servers[1]):
             eventually(lambda: edge.get(f"/{code}").location == "https://origin.example/", "PostgreSQL answers")
             eventually(lambda: edge.metric("shard_timeouts_total") >= 1, "the silence is counted")
             eventually(lambda: edge.workers()[0]["shards_trusted"] == 1, "the shard is not trusted")
-        finally:
-            shards.servers[1].resume()
         eventually(lambda: edge.get(f"/{code}").location == "https://shard.example/", "the shard is used again")
 
 

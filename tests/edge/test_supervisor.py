@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.config import EdgeConfig, variable
-from tests.edge.stand import DEADLINE_S, HOST, Shards, eventually, running_edge
+from tests.edge.stand import DEADLINE_S, HOST, Shards, eventually, running_edge, stalled
 from tests.stack.fixtures import RedisFactory
 
 
@@ -63,16 +63,13 @@ def test_killed_supervisor_leaves_no_worker(shards: Shards, tmp_path: Path) -> N
 def test_stop_lets_a_waiting_request_finish(shards: Shards, tmp_path: Path) -> None:
     """SIGTERM while a lookup is under way: the client still gets its answer."""
     with running_edge(tmp_path / "edge", [shards.servers[0].url], reply_timeout_ms=2000, ping_timeout_ms=5000) as edge:
-        shards.servers[0].pause()
-        try:
-            answers: list[int] = []
-            client = threading.Thread(target=lambda: answers.append(edge.get("/abc").status))
+        answers: list[int] = []
+        client = threading.Thread(target=lambda: answers.append(edge.get("/abc").status))
+        with stalled(shards.servers[0]):
             before = edge.metric("connections_opened_total")
             client.start()
             eventually(lambda: edge.metric("connections_opened_total") > before, "the client is connected")
             edge.process.send_signal(signal.SIGTERM)
-        finally:
-            shards.servers[0].resume()
         client.join(DEADLINE_S)
         assert answers == [302]
         assert edge.process.wait(DEADLINE_S) == 0
