@@ -99,6 +99,10 @@ async def _usable(
         shard = writers.get(shard_id)
         if shard is not None and shard.run_id == state.run_id:
             usable[shard_id] = (shard, state)
+        elif shard is not None:
+            # Perhaps to a process that has died: a connection on which nothing is sent does not notice. Were it kept,
+            # the rows would be parked for ever, because what is not usable is not written to.
+            await shard.close()
     return usable
 
 
