@@ -23,10 +23,10 @@ def free_ports(count: int) -> list[int]:
     candidates = range(PORT_MIN, int(_EPHEMERAL.read_text().split()[0]))
     found: list[int] = []
     for port in random.sample(candidates, min(TRIES_MAX, len(candidates))):
-        if is_free(port):
-            found.append(port)
         if len(found) == count:
             return found
+        if is_free(port):
+            found.append(port)
     raise Error("stack_failed", f"found no {count} free TCP ports in {candidates.start}-{candidates.stop - 1}")
 
 

@@ -1,0 +1,1 @@
+"""The running product, end to end, as `pointsman dev` starts it."""
