@@ -1,4 +1,7 @@
-"""Where results are kept: one JSON document a kind, replaced whole."""
+"""Where results are kept: one JSON document a kind, replaced whole.
+
+The page is made of the kinds macro, micro and scale; macro-part, micro-short and scale-short hold what is not whole.
+"""
 
 import json
 from pathlib import Path
@@ -9,22 +12,20 @@ from benchmarks import BenchmarkError
 DIRECTORY = Path(__file__).parent / "results"
 
 
-def path(kind: str) -> Path:
-    """The file of a kind of result: "macro", "micro", "scale", or one of them with "-short" behind."""
-    return DIRECTORY / f"{kind}.json"
-
-
-def write(kind: str, document: dict[str, Any]) -> Path:
+def write(kind: str, document: dict[str, Any]) -> None:
     """Replace the results of a kind."""
     DIRECTORY.mkdir(exist_ok=True)
-    path(kind).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return path(kind)
+    _path(kind).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def read(kind: str) -> dict[str, Any]:
     """The last results of a kind; raises BenchmarkError when there are none."""
     try:
-        document: dict[str, Any] = json.loads(path(kind).read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(_path(kind).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BenchmarkError(f"there are no {kind} results; run `python -m benchmarks.{kind}` first") from error
     return document
+
+
+def _path(kind: str) -> Path:
+    return DIRECTORY / f"{kind}.json"

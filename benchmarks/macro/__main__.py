@@ -33,8 +33,8 @@ def main() -> int:
         console.print(f"benchmarks: {error}", style="red", markup=False)
         return 1
     show(document, console)
-    kept = results.write("macro-short" if arguments.short else "macro", document)
-    console.print(f"kept as {kept.parent.name}/{kept.name}")
+    is_whole = not arguments.short and arguments.only is None
+    results.write("macro" if is_whole else "macro-part", document)
     return 0
 
 

@@ -15,6 +15,7 @@ from benchmarks.macro.serving import Ground, Server, serving
 from benchmarks.processes import cpu_us, family
 
 WARM_UP_S: Final = 2
+WARM_UP_S_MAX: Final = 32
 STRAY_HITS_MAX: Final = 0.001   # share of answers; an edge that answers from L1 still reads fences and documents
 
 
@@ -66,8 +67,14 @@ def measure(rival: Rival, scenario: Scenario, ground: Ground) -> dict[str, float
 
 
 def _warm_up(server: Server, load: wrk.Load, ground: Ground) -> None:
-    """Ask for every link, over kept connections, which is fastest; who was too slow for it fails in _check_source."""
-    wrk.run(replace(load, is_keep_alive=True), server.port, WARM_UP_S, ground.cores.load)
+    """Ask for every link, over connections that are kept: that is the fastest way, and fills the same caches."""
+    seconds = WARM_UP_S
+    while seconds <= WARM_UP_S_MAX:
+        counted = wrk.run(replace(load, is_keep_alive=True), server.port, seconds, ground.cores.load)
+        if counted.requests >= len(ground.links):
+            return
+        seconds *= 2
+    raise BenchmarkError(f"{server.rival.title}: {WARM_UP_S_MAX} s are not enough to ask for every link once")
 
 
 def _load(server: Server, load: wrk.Load, ground: Ground) -> Measurement:

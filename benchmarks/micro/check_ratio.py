@@ -36,6 +36,7 @@ LEAST_RATIOS: Final = {
     "link record, common": 50.0,
     "link record, with all fields": 60.0,
 }
+COLUMNS: Final = ("operation", "plain ns", "compiled ns", "ratio", "least")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ def pairs(document: dict[str, Any]) -> list[Pair]:
 
 def check(document: dict[str, Any], console: Console) -> bool:
     """Print the pairs; whether all ratios are reached."""
-    table = Table("operation", title="Compiled beside plain Python", title_justify="left")
-    for column in ("plain ns", "compiled ns", "ratio", "least"):
+    table = Table(COLUMNS[0], title="Compiled beside plain Python", title_justify="left")
+    for column in COLUMNS[1:]:
         table.add_column(column, justify="right")
     found = pairs(document)
     for pair in found:
