@@ -14,6 +14,8 @@ from benchmarks import BenchmarkError
 STOP_S: Final = 30
 LOG_LINES_SHOWN: Final = 12
 TICK_US: Final = 1_000_000 // os.sysconf("SC_CLK_TCK")     # the unit of times in /proc
+# The kernel ends what we started when we are killed.
+LEASH: Final = ("setpriv", "--pdeathsig", "TERM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ def running(command: Command, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The process, alive until the block ends; its output goes to `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command.arguments, env=environment(command), cwd=log.parent, stdout=output, stderr=output
+            [*LEASH, *command.arguments], env=variables(command), cwd=log.parent, stdout=output, stderr=output
         )
     try:
         yield process
@@ -37,7 +39,7 @@ def running(command: Command, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         _stop(process)
 
 
-def environment(command: Command) -> dict[str, str]:
+def variables(command: Command) -> dict[str, str]:
     """This process's environment without settings of Pointsman, which would change what is measured."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
     return ours | command.environment

@@ -13,7 +13,7 @@ COLUMNS = ("server", "requests/s", "CPU µs", "Redis µs", "p50 ms", "p99 ms", "
 def show(document: dict[str, Any], console: Console) -> None:
     """Print all scenarios."""
     for scenario in document["scenarios"].values():
-        table = Table(COLUMNS[0], title=scenario["title"], title_justify="left")
+        table = Table(COLUMNS[0], title=scenario["title"], title_justify="left", box=None, padding=(0, 1, 0, 0))
         for column in COLUMNS[1:]:
             table.add_column(column, justify="right")
         for name, server in scenario["servers"].items():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import BenchmarkError
-from benchmarks.processes import Command, check_alive, environment, free_port, running
+from benchmarks.processes import Command, check_alive, free_port, running, variables
 
 SOURCE: Final = Path(__file__).parents[2] / "src"
 START_S: Final = 90
@@ -38,7 +38,7 @@ class Stack:
         }
         command = Command([sys.executable, "-m", "control", *words], settings)
         started = time.monotonic()
-        ended = subprocess.run(command.arguments, env=environment(command), check=False)
+        ended = subprocess.run(command.arguments, env=variables(command), check=False)
         if ended.returncode != 0:
             raise BenchmarkError(f"`pointsman {' '.join(words)}` ended with code {ended.returncode}")
         return time.monotonic() - started
