@@ -4,12 +4,15 @@ import os
 import socket
 from collections.abc import Mapping
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 PREFIX = "POINTSMAN_EDGE_"
 # Settings that the edge shares with control carry no EDGE in their names.
 SHARED_NAMES = {"log_format": "POINTSMAN_LOG_FORMAT", "log_level": "POINTSMAN_LOG_LEVEL"}
+
+SEED_SCHEMES = ("redis", "rediss", "unix")
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=86_400_000)]
@@ -67,9 +70,21 @@ def load(environ: Mapping[str, str]) -> EdgeConfig:
     values: dict[str, object] = {field: environ[name] for name, field in known.items() if environ.get(name)}
     if "seeds" not in values:
         raise ConfigError(f"{variable('seeds')} is not set: give the redis:// URL of one shard or more, with commas")
-    values["seeds"] = tuple(url.strip() for url in str(values["seeds"]).split(",") if url.strip())
+    values["seeds"] = tuple(_checked_seed(url.strip()) for url in str(values["seeds"]).split(",") if url.strip())
     try:
         return msgspec.convert(values, EdgeConfig, strict=False)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$.")
         raise ConfigError(f"{variable(place.rstrip('`').split('[')[0])}: {message}") from error
+
+
+def _checked_seed(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in SEED_SCHEMES and bool(parts.path if parts.scheme == "unix" else parts.hostname)
+        is_usable = is_usable and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ConfigError(f"{variable('seeds')}: {url!r} is no redis://, rediss:// or unix:// URL of a shard")
+    return url

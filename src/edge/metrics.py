@@ -55,7 +55,7 @@ METRICS: Final = (
         "Entries dropped from L1 for room.",
         (('kind="link"', "l1_link_evictions"), ('kind="absence"', "l1_absence_evictions")),
     ),
-    _one("invalidations_total", "counter", "Changes of links pushed by the shards.", "invalidations"),
+    _one("invalidations_total", "counter", "Changed keys pushed by the shards.", "invalidations"),
     _one("shard_connects_total", "counter", "Connections opened to shards.", "shard_connects"),
     _one("shard_distrusts_total", "counter", "Times that all entries of a shard were distrusted.", "shard_distrusts"),
     _one("shard_timeouts_total", "counter", "Look-ups and pings of shards that were overdue.", "shard_timeouts"),

@@ -341,9 +341,9 @@ class Shard(asyncio.Protocol):
                 self._counters.add("shard_distrusts")
                 self._ping()
             return
+        self._counters.add("invalidations", len(push[1]))
         for key in push[1]:
             if key.startswith(keys.LINK_PREFIX):
-                self._counters.add("invalidations")
                 self._listener.on_invalidated(key[len(keys.LINK_PREFIX) :])
             elif key == keys.SEQUENCE:
                 self._read_sequence()

@@ -94,6 +94,9 @@ def test_taken_port_is_refused_in_one_line(shards: Shards, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("seeds", "127.0.0.1:6379"),
+        ("seeds", "redis://127.0.0.1:1,http://127.0.0.1:1"),
+        ("seeds", "redis://127.0.0.1:port"),
         ("port", "0"),
         ("port", "x"),
         ("workers", "0"),
