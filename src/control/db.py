@@ -26,6 +26,8 @@ _UNAVAILABLE: Final = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.ReadOnlySQLTransactionError,
+    # What asyncpg raises on a connection that a dying server has sent its goodbye to, until the socket is closed.
+    asyncpg.InternalClientError,
 )
 
 
@@ -39,9 +41,12 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection without a transaction, for single statements."""
-        with_errors = _translated()
-        async with with_errors, self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-            yield connection
+        async with _translated(), self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            try:
+                yield connection
+            except asyncpg.InternalClientError:
+                connection.terminate()  # out of step with its server; the pool must not give it to anybody else
+                raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -69,6 +74,8 @@ class Database:
 async def _translated() -> AsyncIterator[None]:
     try:
         yield
+    except asyncpg.ClientConfigurationError as error:
+        raise Error("setting_invalid", f"POINTSMAN_DATABASE_URL is no PostgreSQL URL: {error}") from error
     except _UNAVAILABLE as error:
         raise Error("database_unavailable", f"PostgreSQL cannot be used now: {_reason(error)}") from error
     except asyncpg.InterfaceError as error:
@@ -91,7 +98,7 @@ async def _leave_as_is(_: Connection) -> None:
 
 async def open_database(url: str) -> Database:
     """A database handle; connects when first used, so that control starts while PostgreSQL is down."""
-    try:
+    async with _translated():
         pool = await asyncpg.create_pool(
             url,
             min_size=0,
@@ -100,6 +107,4 @@ async def open_database(url: str) -> Database:
             command_timeout=COMMAND_TIMEOUT_S,
             reset=_leave_as_is,
         )
-    except (ValueError, asyncpg.ClientConfigurationError) as error:
-        raise Error("setting_invalid", f"POINTSMAN_DATABASE_URL is not a PostgreSQL URL: {error}") from error
     return Database(pool, url)

@@ -4,6 +4,7 @@ import logging
 import sys
 
 import structlog
+import structlog.tracebacks
 from structlog.typing import FilteringBoundLogger, Processor
 
 from control.config import ControlConfig
@@ -28,8 +29,10 @@ def configure(config: ControlConfig) -> Logger:
 
 
 def _for_machines() -> list[Processor]:
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold keys and targets
+    return [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
 
 
 def _for_people() -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    colors = sys.stderr.isatty()
+    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]

@@ -1,7 +1,6 @@
 """Runs the application under Granian, in this process, until a signal says stop."""
 
 import asyncio
-import contextlib
 import signal
 import socket
 from typing import Final
@@ -46,16 +45,13 @@ async def _run(server: Server, stopping: asyncio.Event, config: ControlConfig, l
     log.info("control is up", url=f"http://{config.control_host}:{config.control_port}", short_url=config.short_url)
     await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
-    if not serving.done():
-        log.info("control is stopping")
-        server.stop()  # type: ignore[no-untyped-call]
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(serving, STOP_TIMEOUT_S)
-            return
-        log.warning("control stopped with answers outstanding")
-        return
-    serving.result()
-    raise Error("server_stopped", "the HTTP server stopped by itself; see the log above")
+    if serving.done():
+        serving.result()
+        raise Error("server_stopped", "the HTTP server stopped by itself; see the log above")
+    log.info("control is stopping")
+    server.stop()  # type: ignore[no-untyped-call]
+    _, outstanding = await asyncio.wait((serving,), timeout=STOP_TIMEOUT_S)
+    log.info("control has stopped", is_in_time=not outstanding)
 
 
 def _check_port(config: ControlConfig) -> None:

@@ -57,7 +57,7 @@ def fetch(url: str, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
 
 
 def eventually(check: Callable[[], Any], what: str) -> Any:
-    """The first true answer of `check`, asked again until then; what happens in another process gives no signal here."""
+    """The first true answer of `check`, asked again and again: another process gives no signal here."""
     deadline = time.monotonic() + DEADLINE_S
     while True:
         answer = check()
@@ -88,9 +88,9 @@ def held(servers: list[RedisServer], code: str) -> LinkRecord | Tombstone | None
     """What the shards hold for a code of the first domain."""
     for server in servers:
         with suppress(redis.ConnectionError, redis.TimeoutError), redis.Redis.from_url(server.url) as client:
-            data = client.get(keys.link_key(1, code))
+            data: Any = client.get(keys.link_key(1, code))
             if data is not None:
-                return record.decode(data)  # type: ignore[arg-type]
+                return record.decode(data)
     return None
 
 
@@ -103,8 +103,8 @@ def held_target(servers: list[RedisServer], code: str) -> str | None:
 def fence_of(server: RedisServer) -> Fence | None:
     """The fence of a shard; None if it has none or cannot be asked."""
     with suppress(redis.ConnectionError, redis.TimeoutError), redis.Redis.from_url(server.url) as client:
-        data = client.get(keys.FENCE)
-        return None if data is None else fence.decode(data)  # type: ignore[arg-type]
+        data: Any = client.get(keys.FENCE)
+        return None if data is None else fence.decode(data)
     return None
 
 
@@ -138,8 +138,7 @@ class Station:
 
     def wait_trusted(self) -> None:
         """Wait until every shard is complete."""
-        for server in self.servers:
-            eventually(lambda server=server: is_trusted(server), f"{server.url} complete")
+        eventually(lambda: all(map(is_trusted, self.servers)), "every shard complete")
 
     def create(self, target: str, **members: Any) -> dict[str, Any]:
         """A new link, on its shard."""

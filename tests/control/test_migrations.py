@@ -38,7 +38,7 @@ def test_two_at_once_apply_each_migration_once(database_url: str) -> None:
     """The second waits and finds nothing to do."""
 
     async def both(database: Database) -> list[list[Migration]]:
-        return await asyncio.gather(migrations.migrate(database), migrations.migrate(database))
+        return list(await asyncio.gather(migrations.migrate(database), migrations.migrate(database)))
 
     results = with_database(database_url, both)
     assert sorted(map(len, results)) == [0, len(migrations.available())]

@@ -1,0 +1,65 @@
+"""?wait=edges answers when every live edge of the link's shard has the change, or says which has not."""
+
+import concurrent.futures
+
+import redis
+
+from tests.control.station import Station, eventually
+from tests.stack.server import RedisServer
+from wire import heartbeat, keys
+from wire.heartbeat import Heartbeat
+
+GOOD = {"target": "https://a.example/", "code": "abc"}
+
+
+def _beat(servers: list[RedisServer], edge_id: str, sequence: int, expires_ms: int = 60_000) -> None:
+    data = heartbeat.encode(Heartbeat(edge_id=edge_id, build="test", epoch=1, sequence=sequence))
+    for server in servers:
+        with redis.Redis.from_url(server.url) as client:
+            client.set(keys.edge_key(edge_id), data, px=expires_ms)
+
+
+def test_answer_comes_when_the_last_edge_has_acknowledged(station: Station, shards: list[RedisServer]) -> None:
+    """One edge is ahead, one behind; the answer waits for the one behind."""
+    _beat(shards, "ahead", 10**9)
+    _beat(shards, "behind", 0)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(station.client.post, "/api/v1/links?wait=edges&wait_ms=20000", json=GOOD)
+        eventually(lambda: station.metric("pointsman_projected_total") == 1, "the link projected")
+        assert not answer.done()
+        _beat(shards, "behind", 10**9)
+        edges = answer.result().json()["edges"]
+    assert edges == {"is_complete": True, "is_projected": True, "acknowledged": ["ahead", "behind"], "late": []}
+
+
+def test_edge_that_is_late_is_named(station: Station, shards: list[RedisServer]) -> None:
+    """The change is made all the same."""
+    _beat(shards, "ahead", 10**9)
+    _beat(shards, "behind", 0)
+    edges = station.client.post("/api/v1/links?wait=edges&wait_ms=200", json=GOOD).json()["edges"]
+    assert edges == {"is_complete": False, "is_projected": True, "acknowledged": ["ahead"], "late": ["behind"]}
+    answer = station.client.delete("/api/v1/links/abc?wait=edges&wait_ms=200")
+    assert (answer.status_code, answer.json()["edges"]["late"]) == (200, ["behind"])
+
+
+def test_edge_that_is_gone_is_not_waited_for(station: Station, shards: list[RedisServer]) -> None:
+    """Its heartbeat expires while the request waits."""
+    _beat(shards, "gone", 0, expires_ms=1)
+    edges = station.client.post("/api/v1/links?wait=edges&wait_ms=20000", json=GOOD).json()["edges"]
+    assert edges == {"is_complete": True, "is_projected": True, "acknowledged": [], "late": []}
+
+
+def test_change_that_cannot_be_projected_in_time_says_so(station: Station, shards: list[RedisServer]) -> None:
+    """The shards are down: the link is stored, and the answer tells that no edge has it."""
+    for server in shards:
+        server.kill()
+    answer = station.client.post("/api/v1/links?wait=edges&wait_ms=300", json=GOOD)
+    assert answer.status_code == 201
+    assert answer.json()["edges"] == {"is_complete": False, "is_projected": False, "acknowledged": [], "late": []}
+
+
+def test_wait_is_bounded(station: Station) -> None:
+    """Only so long, and for nothing else than edges."""
+    for query in ("wait=shards", "wait=edges&wait_ms=0", "wait=edges&wait_ms=30001"):
+        assert station.client.post(f"/api/v1/links?{query}", json=GOOD).json()["code"] == "query_invalid"
+    assert station.client.get("/api/v1/links/abc").status_code == 404
