@@ -61,8 +61,13 @@ def problems_of(route: Route) -> tuple[str, ...]:
 def page(api: dict[str, Any]) -> bytes:
     """The docs page: one file, with the document inside and nothing loaded from elsewhere."""
     template = (resources.files("control") / "docs.html").read_text(encoding="utf-8")
-    data = msgspec.json.encode(api).decode().replace("</", "<\\/")
-    return template.replace("{{document}}", data).encode()
+    problems = [{"code": code, **problem._asdict()} for code, problem in PROBLEMS.items()]
+    return template.replace("{{document}}", _in_script(api)).replace("{{problems}}", _in_script(problems)).encode()
+
+
+def _in_script(value: Any) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    return msgspec.json.encode(value).decode().replace("<", "\\u003c")
 
 
 def _operation(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:

@@ -177,3 +177,4 @@ def test_signal_stops_control_quickly_and_cleanly(bare_station: Station, number:
     assert status is not None
     assert (status.si_code, status.si_status) == (os.CLD_EXITED, 0)
     assert "control has stopped" in bare_station.log.read_text()
+    bare_station.server.stop()  # reaps it

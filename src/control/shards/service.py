@@ -22,7 +22,7 @@ async def set_topology(database: Database, shards: Sequence[Shard]) -> Topology:
     """
     for shard in shards:
         _check_url(shard)
-    if len({shard.url for shard in shards}) != len({shard.id for shard in shards}):
+    if len({shard.url for shard in shards}) != len(shards):
         raise Error("topology_invalid", "two shards have the same URL; each needs a Redis of its own")
     async with database.transaction() as connection:
         await connection.execute(_LOCK)
