@@ -25,6 +25,7 @@ from control.links import tasks as links_tasks
 from control.links.service import Links
 from control.log import Logger
 from control.metrics import Metrics
+from control.projection import api as projection_api
 from control.projection.acknowledgement import Acknowledgements
 from control.projection.batch import BatchResult
 from control.projection.tasks import Housekeeper, Projector
@@ -48,8 +49,10 @@ async def build(config: ControlConfig, log: Logger) -> Application:
     projector = Projector(database, writers, partial(_on_batch, metrics, acknowledgements))
     housekeeper = Housekeeper(database, background, edges, projector.wake, log)
     links = Links(database, projector.wake)
-    state = system.State(database=database, metrics=metrics, background=background, housekeeper=housekeeper)
-    routes = links_api.routes(links, acknowledgements)
+    state = system.State(
+        database=database, metrics=metrics, background=background, housekeeper=housekeeper, edges=edges
+    )
+    routes = links_api.routes(links, acknowledgements) + projection_api.routes(database)
     routes += system.routes(state, routes)
 
     application = Application(router=_router(routes, database, metrics, log))

@@ -70,6 +70,10 @@ class Metrics:
         self.outbox_oldest = Value("pointsman_outbox_oldest_seconds", "gauge", "Age of the oldest row to be projected.")
         self.shard_complete = Value("pointsman_shard_complete", "gauge", "1 if the shard needs nothing, by shard.")
         self.database_up = Value("pointsman_database_up", "gauge", "1 if PostgreSQL answered this request.")
+        self.edges = Value("pointsman_edges_live", "gauge", "Live edge workers, by shard.")
+        self.edges_lag = Value(
+            "pointsman_edges_lag_seconds", "gauge", "From a probe's write to Redis to the last edge's word, by shard."
+        )
         self.task_failures = Value("pointsman_task_failures", "gauge", "Failures in a row of a background task.")
 
     def text(self) -> str:

@@ -1,5 +1,6 @@
 """Routes about the service itself: health, readiness, metrics, the OpenAPI document and the docs page."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +14,7 @@ from control.metrics import CONTENT_TYPE, Metrics
 from control.projection import store as projection_store
 from control.projection.tasks import Housekeeper
 from control.shards import store as shard_store
+from control.shards.edges import Edges
 
 BACKLOG_COUNTED_MAX: Final = 10_000
 HTML: Final = b"text/html; charset=utf-8"
@@ -26,6 +28,7 @@ class State:
     metrics: Metrics
     background: Background
     housekeeper: Housekeeper
+    edges: Edges
 
 
 def routes(state: State, api_routes: Sequence[Route]) -> list[Route]:
@@ -88,6 +91,10 @@ async def _measure(state: State) -> None:
         metrics.task_failures.set(pulse.failures, task=name)
     for shard_id, keeper in state.housekeeper.keepers.items():
         metrics.shard_complete.set(1 if keeper.need == "nothing" else 0, shard=shard_id)
+    now_s = asyncio.get_running_loop().time()
+    for shard_id, edges in state.edges.by_shard.items():
+        metrics.edges.set(len(edges.live), shard=shard_id)
+        metrics.edges_lag.set(edges.lag_s(now_s), shard=shard_id)
     try:
         async with state.database.connection() as connection:
             backlog = await projection_store.backlog(connection, BACKLOG_COUNTED_MAX)

@@ -58,6 +58,17 @@ def test_change_that_cannot_be_projected_in_time_says_so(station: Station, shard
     assert answer.json()["edges"] == {"is_complete": False, "is_projected": False, "acknowledged": [], "late": []}
 
 
+def test_lag_of_the_edges_is_measured_without_changes(station: Station, shards: list[RedisServer]) -> None:
+    """A probe that no edge acknowledges makes the lag grow; acknowledged, it stops."""
+    _beat(shards, "edge", 0)
+    lag = 'pointsman_edges_lag_seconds{shard="shard-0"}'
+    eventually(lambda: station.metric('pointsman_edges_live{shard="shard-0"}') == 1, "the edge is seen")
+    eventually(lambda: station.metric(lag) > 0.1, "the lag grows")
+    _beat(shards, "edge", 10**9)
+    settled = eventually(lambda: station.metric(lag), "the lag is measured")
+    assert settled == station.metric(lag)
+
+
 def test_wait_is_bounded(station: Station) -> None:
     """Only so long, and for nothing else than edges."""
     for query in ("wait=shards", "wait=edges&wait_ms=0", "wait=edges&wait_ms=30001"):

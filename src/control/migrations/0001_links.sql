@@ -64,6 +64,7 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_ready ON outbox (id) WHERE waiting_shard IS NULL AND retry_at IS NULL;
 CREATE INDEX outbox_waiting ON outbox (waiting_shard, id) WHERE waiting_shard IS NOT NULL;
 CREATE INDEX outbox_set_aside ON outbox (retry_at) WHERE retry_at IS NOT NULL;
+CREATE INDEX outbox_faulty ON outbox (id) WHERE reason IS NOT NULL;
 
 -- The payload is constant, so PostgreSQL folds the notifications of one transaction into one.
 CREATE FUNCTION outbox_notify() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -10,13 +10,16 @@ from control.db import Connection, Database
 from control.log import Logger
 from control.projection import recovery, store
 from control.projection.decision import Need, Observed, decide
-from control.projection.shard_writer import connect_writer
+from control.projection.shard_writer import connect_writer, write_batch
+from control.projection.store import ShardState
 from control.shards import store as shard_store
 from control.shards.connection import ShardConnection
+from control.shards.edges import ShardEdges
 from wire.topology import Shard, Topology
 
 # A restarted shard is noticed when its connection breaks, an emptied one within this.
 CHECK_INTERVAL_S: Final = 0.25
+PROBE_INTERVAL_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -25,14 +28,18 @@ class Known:
 
     epoch: int = 0
     revision: int = 0
+    probed_s: float = 0.0
 
 
 class Keeper:
     """One shard's keeper. Any number of control processes may run one: an advisory lock lets one of them act."""
 
-    def __init__(self, database: Database, shard: Shard, wake: Callable[[], None], log: Logger) -> None:
+    def __init__(
+        self, database: Database, shard: Shard, edges: ShardEdges, wake: Callable[[], None], log: Logger
+    ) -> None:
         self._database = database
         self._shard = shard
+        self._edges = edges
         self._wake = wake
         self._log = log.bind(shard=shard.id)
         self.need: Need = "nothing"
@@ -57,12 +64,24 @@ class Keeper:
         self.need = decide(state, await recovery.observe(shard), epoch)
         if self.need == "nothing" and (known.epoch, known.revision) == (epoch, revision):
             await self._free_waiting()
+            await self._probe(shard, state, known)
         elif await self._act_as_keeper(shard):
             known.epoch, known.revision = epoch, revision
 
     async def _free_waiting(self) -> None:
         async with self._database.connection() as connection:
             await recovery.unpark(connection, self._shard.id, self._wake)
+
+    async def _probe(self, shard: ShardConnection, state: ShardState, known: Known) -> None:
+        """Write an empty batch every few seconds, so that the edges' lag is known when nobody changes a link.
+
+        Only on the process that PostgreSQL calls ours: on one that has just come back, a number taken now would hide
+        how far its log reaches.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if now_s - known.probed_s >= PROBE_INTERVAL_S:
+            known.probed_s = now_s
+            self._edges.probe(await write_batch(shard, [], state.base_seq), now_s)
 
     async def _act_as_keeper(self, shard: ShardConnection) -> bool:
         """Look again under the keeper's lock, and act; False if another keeper has it.

@@ -259,6 +259,19 @@ async def links_estimate(connection: Connection) -> int:
     return count
 
 
+async def list_set_aside(connection: Connection, limit: int) -> list[Any]:
+    """The oldest rows that cannot be projected, with their reasons."""
+    rows: list[Any] = await connection.fetch(
+        """
+        SELECT o.id, d.host AS domain, l.code, o.version, o.reason, o.attempts, o.created_at, o.retry_at
+        FROM outbox o LEFT JOIN links l ON l.id = o.link_id LEFT JOIN domains d ON d.id = l.domain_id
+        WHERE o.reason IS NOT NULL ORDER BY o.id LIMIT $1
+        """,
+        limit,
+    )
+    return rows
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
     """How much is in the outbox."""

@@ -115,9 +115,10 @@ class Housekeeper:
             await self._background.stop_one(f"edges {shard_id}")
             del self.keepers[shard_id]
         for shard in topology.shards:
-            keeper = self.keepers[shard.id] = Keeper(self._database, shard, self._wake, self._log)
+            edges = self._edges.of(shard.id)
+            keeper = self.keepers[shard.id] = Keeper(self._database, shard, edges, self._wake, self._log)
             self._background.start(f"keeper {shard.id}", keeper.run)
-            self._background.start(f"edges {shard.id}", EdgeWatch(shard, self._edges.of(shard.id)).run)
+            self._background.start(f"edges {shard.id}", EdgeWatch(shard, edges).run)
         self._topology = topology
 
     async def tidy(self, pulse: Pulse) -> None:

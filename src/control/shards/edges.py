@@ -33,15 +33,29 @@ class ShardEdges:
     live: dict[str, Heartbeat] = field(default_factory=dict)
     is_known: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _probe: tuple[int, float] | None = None  # a batch number, and when it was written
+    _lag_s: float = 0.0
 
     def late(self, number: int) -> list[str]:
         """The live workers that have not applied the batch `number`."""
         return sorted(edge_id for edge_id, beat in self.live.items() if beat.sequence < number)
 
-    def note_change(self) -> None:
-        """Wake whoever waits."""
+    def note_change(self, now_s: float) -> None:
+        """Wake whoever waits, and see whether the probe has arrived everywhere."""
         self.changed.set()
         self.changed = asyncio.Event()
+        if self._probe is not None and not self.late(self._probe[0]):
+            self._lag_s = now_s - self._probe[1]
+            self._probe = None
+
+    def probe(self, number: int, now_s: float) -> None:
+        """Measure how long the edges take to apply this batch; one that is still under way is measured first."""
+        if self._probe is None and self.live:
+            self._probe = (number, now_s)
+
+    def lag_s(self, now_s: float) -> float:
+        """How long the last probe took, or how long the present one has taken already."""
+        return self._lag_s if self._probe is None else max(self._lag_s, now_s - self._probe[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,7 @@ class EdgeWatch:
             await self._read_dirty(connection)
             if not self._edges.is_known and loop.time() >= known_at:
                 self._edges.is_known = True
-                self._edges.note_change()
+                self._edges.note_change(loop.time())
             pulse.beat()
             if not self._dirty:  # a push may have come in among the replies
                 await self._next_push(connection)
@@ -142,7 +156,7 @@ class EdgeWatch:
             return
         for key, data in zip(dirty, await _ask(connection, "MGET", *dirty), strict=True):
             self._take(key.removeprefix(keys.EDGE_PREFIX).decode(), data)
-        self._edges.note_change()
+        self._edges.note_change(asyncio.get_running_loop().time())
 
     def _take(self, edge_id: str, data: bytes | None) -> None:
         beat = None if data is None else _decode(data)
