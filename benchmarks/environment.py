@@ -20,12 +20,15 @@ PROGRAMS = {
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)*")
 
 
-def describe(command: str) -> dict[str, str]:
-    """Name and value of each property, in the order in which they are shown."""
+def provenance(command: str) -> str:
+    """A line that says how, of what and when something was measured."""
+    day = datetime.now(UTC).date().isoformat()
+    return f"`{command}`, {_revision() or 'no revision'}, {day}"
+
+
+def describe() -> dict[str, str]:
+    """The machine and the software: name and value of each, in the order in which they are shown."""
     properties = {
-        "command": f"`{command}`",
-        "date": datetime.now(UTC).date().isoformat(),
-        "revision": _revision(),
         "CPU": f"{_cpu_model()}, {os.cpu_count()} cores",
         "kernel": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
@@ -65,4 +68,4 @@ def _revision() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return ""       # an unpacked sdist has no history
-    return commit.stdout.strip() + (" with changes" if changes.stdout.strip() else "")
+    return f"revision {commit.stdout.strip()}" + (" with changes" if changes.stdout.strip() else "")

@@ -34,15 +34,21 @@ def render(measured: dict[str, Any], compared: dict[str, Any], weighed: dict[str
         environment=_table(("", ""), measured["environment"].items()),
         runs=measured["settings"]["runs"],
         seconds=measured["settings"]["seconds"],
+        macro_provenance=measured["provenance"],
         macro="\n\n".join(_scenario(scenario) for scenario in measured["scenarios"].values()),
+        micro_provenance=compared["provenance"],
         micro=_table(micro.COLUMNS, [(pair.group, *micro.numbers(pair)) for pair in micro.pairs(compared)]),
+        scale_provenance=weighed["provenance"],
         scale=_table(("", ""), scale.rows(weighed)),
     )
 
 
 def _scenario(scenario: dict[str, Any]) -> str:
-    rows = [(server["title"], *macro.numbers(medians(server["runs"]))) for server in scenario["servers"].values()]
-    ratios = "\n".join(f"- {line}" for line in macro.ratio_lines(scenario))
+    rows = [
+        (f"{name}: {server['title']}", *macro.numbers(medians(server["runs"])))
+        for name, server in scenario["servers"].items()
+    ]
+    ratios = "\n".join(f"- {line}" for line in macro.remarks(scenario))
     return f"### {scenario['title']}\n\n{_table(macro.COLUMNS, rows)}\n\n{ratios}"
 
 

@@ -94,7 +94,8 @@ def _measure(rival: Rival, scenario: Scenario, ground: Ground) -> dict[str, floa
 def _document(arguments: argparse.Namespace, chosen: list[Scenario]) -> dict[str, Any]:
     command = f"python -m benchmarks.macro --runs {arguments.runs} --seconds {arguments.seconds}"
     return {
-        "environment": environment.describe(command),
+        "provenance": environment.provenance(command),
+        "environment": environment.describe(),
         "settings": {"runs": arguments.runs, "seconds": arguments.seconds, "links": links.COUNT},
         "scenarios": {scenario.name: _empty(scenario) for scenario in chosen},
     }
@@ -107,7 +108,7 @@ def _empty(scenario: Scenario) -> dict[str, Any]:
         "connections": scenario.connections,
         "ratio": scenario.ratio,
         "servers": {name: {"title": RIVALS[name].title, "runs": []} for name in scenario.rivals if not missing[name]},
-        "missing": {RIVALS[name].title: reason for name, reason in missing.items() if reason},
+        "missing": {name: reason for name, reason in missing.items() if reason},
     }
 
 

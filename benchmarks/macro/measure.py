@@ -74,7 +74,7 @@ def _warm_up(server: Server, load: wrk.Load, ground: Ground) -> None:
         if counted.requests >= len(ground.links):
             return
         seconds *= 2
-    raise BenchmarkError(f"{server.rival.title}: {WARM_UP_S_MAX} s are not enough to ask for every link once")
+    raise BenchmarkError(f"{WARM_UP_S_MAX} s are not enough to ask for every link once")
 
 
 def _load(server: Server, load: wrk.Load, ground: Ground) -> Measurement:
@@ -83,7 +83,7 @@ def _load(server: Server, load: wrk.Load, ground: Ground) -> Measurement:
     used = _read_meters(server, ground).since(before)
     _check_source(server.rival, used.hits, counted.requests)
     if family(server.root) != server.pids:
-        raise BenchmarkError(f"{server.rival.title}: a process of the server ended or appeared while it was measured")
+        raise BenchmarkError("a process of the server ended or appeared while it was measured")
     span_us = counted.seconds * 1e6
     return Measurement(
         requests=counted.requests,
@@ -112,6 +112,6 @@ def _read_meters(server: Server, ground: Ground) -> Meters:
 def _check_source(rival: Rival, hits: int, requests: int) -> None:
     """Whether the answers came from where the rival says."""
     if rival.source == "redis" and hits < requests:
-        raise BenchmarkError(f"{rival.title}: {requests} answers of only {hits} reads of Redis")
+        raise BenchmarkError(f"{requests} answers of only {hits} reads of Redis")
     if rival.source == "memory" and hits > requests * STRAY_HITS_MAX + 100:
-        raise BenchmarkError(f"{rival.title}: {hits} reads of Redis for {requests} answers; its memory was not warm")
+        raise BenchmarkError(f"{hits} reads of Redis for {requests} answers; its memory was not warm")

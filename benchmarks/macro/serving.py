@@ -73,7 +73,7 @@ def _wait_for_answer(rival: Rival, stage: Stage, check: Callable[[], None]) -> N
             if answer == (302, rival.location(stage.links[0])):
                 return
         time.sleep(0.05)
-    raise BenchmarkError(f"{rival.title}: no redirect within {START_S} s; last answer {answer}")
+    raise BenchmarkError(f"no redirect within {START_S} s; last answer {answer}")
 
 
 def _ask(port: int, link: Link) -> tuple[int, str | None]:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 Runs = list[dict[str, float]]
+
+OTHERS_SHARE_MAX: Final = 0.05      # of the server's core: what an idle Debian uses, with room
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,11 @@ def ratios(scenario: dict[str, Any]) -> list[Ratio]:
     servers = scenario["servers"]
     of, against = scenario["ratio"]
     return [_ratio(of, to, servers[of]["runs"], servers[to]["runs"]) for to in against if to in servers]
+
+
+def others_share(scenario: dict[str, Any]) -> float:
+    """The most of the server's core that other processes had, over the rivals' medians."""
+    return max(medians(server["runs"])["others_share"] for server in scenario["servers"].values())
 
 
 def _ratio(of: str, to: str, numerator: Runs, denominator: Runs) -> Ratio:

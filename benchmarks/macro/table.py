@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.macro.summary import Ratio, medians, ratios
+from benchmarks.macro.summary import OTHERS_SHARE_MAX, Ratio, medians, others_share, ratios
 
 COLUMNS = ("server", "requests/s", "CPU µs", "Redis µs", "p50 ms", "p99 ms", "server", "load", "others")
 
@@ -19,7 +19,7 @@ def show(document: dict[str, Any], console: Console) -> None:
         for name, server in scenario["servers"].items():
             table.add_row(name, *numbers(medians(server["runs"])))
         console.print(table)
-        for line in ratio_lines(scenario):
+        for line in remarks(scenario):
             console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -37,10 +37,14 @@ def numbers(middle: dict[str, float]) -> tuple[str, ...]:
     )
 
 
-def ratio_lines(scenario: dict[str, Any]) -> list[str]:
-    """One sentence a ratio, and one for each server that could not be started here."""
+def remarks(scenario: dict[str, Any]) -> list[str]:
+    """One line a ratio, then what the reader must know before trusting them."""
     lines = [_ratio_line(ratio) for ratio in ratios(scenario)]
-    return lines + [f"Not measured: {title} needs {reason}" for title, reason in scenario["missing"].items()]
+    lines += [f"Not measured: {name} needs {reason}" for name, reason in scenario["missing"].items()]
+    disturbance = others_share(scenario)
+    if disturbance > OTHERS_SHARE_MAX:
+        lines.append(f"Disturbed: other processes had {disturbance:.0%} of the server's core; measure again when idle")
+    return lines
 
 
 def _ratio_line(ratio: Ratio) -> str:

@@ -44,7 +44,7 @@ def _time(seconds: float) -> dict[str, Any]:
         benchmarks = json.loads(document.read_text(encoding="utf-8"))["benchmarks"]
     for benchmark in benchmarks:
         del benchmark["params"], benchmark["stats"]["data"]
-    return {"environment": environment.describe("python -m benchmarks.micro"), "benchmarks": benchmarks}
+    return {"provenance": environment.provenance("python -m benchmarks.micro"), "benchmarks": benchmarks}
 
 
 if __name__ == "__main__":

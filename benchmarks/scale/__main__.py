@@ -50,7 +50,7 @@ def _run(count: int, fill_s: int, console: Console) -> dict[str, Any]:
         with running_stack(directory) as stack:
             measured = _measure(stack, directory, count, fill_s)
             verify(stack.edge_port, [(link, link.target) for link in sample])
-    return {"environment": environment.describe("python -m benchmarks.scale"), "links": count} | measured
+    return {"provenance": environment.provenance("python -m benchmarks.scale"), "links": count} | measured
 
 
 def _write(made: Iterable[links.Link], rows_file: Path, codes_file: Path) -> list[links.Link]:

@@ -32,5 +32,5 @@ def _from_redis(stage: Stage) -> Command:
     return _command(stage, {"POINTSMAN_EDGE_CACHE_BYTES": str(CACHE_BYTES_LEAST)})
 
 
-FROM_L1 = Rival(name="edge", title="Pointsman edge, from L1", source="memory", command=_from_l1)
-FROM_REDIS = Rival(name="edge-redis", title="Pointsman edge, each from Redis", source="redis", command=_from_redis)
+FROM_L1 = Rival(name="edge", title="Pointsman, answers from L1", source="memory", command=_from_l1)
+FROM_REDIS = Rival(name="edge-redis", title="Pointsman, each answer from Redis", source="redis", command=_from_redis)

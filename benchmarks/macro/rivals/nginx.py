@@ -101,21 +101,21 @@ def _missing_lua() -> str:
 
 LOGGED = Rival(
     name="nginx",
-    title="nginx, `map`, buffered access log",
+    title="a `map`, buffered access log",
     source="memory",
     command=_map_with_log,
     missing=_missing_nginx,
 )
 UNLOGGED = Rival(
     name="nginx-no-log",
-    title="nginx, `map`, no access log",
+    title="a `map`, no access log",
     source="memory",
     command=_map_without_log,
     missing=_missing_nginx,
 )
 LUA_REDIS = Rival(
     name="nginx-lua-redis",
-    title="nginx, Lua, a Redis GET each",
+    title="Lua, a Redis GET for each request",
     source="redis",
     command=_lua_redis,
     missing=_missing_lua,
