@@ -86,7 +86,7 @@ def test_shard_that_lost_all_with_its_disk_is_filled_again(station: Station, sha
     for code in CODES:
         station.create("https://a.example/", code=code)
     shards[0].kill()
-    _log_of(shards[0]).unlink()
+    shards[0].lose_disk()
     shards[0].start()
     station.wait_trusted()
     assert [held_target(shards, code) for code in CODES] == ["https://a.example/"] * 30

@@ -2,12 +2,14 @@
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 from control.dev.program import POLL_INTERVAL_S, READY_TIMEOUT_S, Program, describe_exit, failure, spawn
+from control.errors import Error
 
 STOP_TIMEOUT_S = 20
 
@@ -31,7 +33,13 @@ class Server:
         """Start and wait until it takes work."""
         assert self._process is None, f"{self.program.name} is running"
         self._process = spawn(self.program)
-        _wait_ready(self.program, self._process)
+        try:
+            _wait_ready(self.program, self._process)
+        except Error:
+            self._process.kill()
+            self._process.wait(STOP_TIMEOUT_S)
+            self._process = None
+            raise
 
     def stop(self) -> None:
         """Ask it to stop and wait until it is gone."""
@@ -77,6 +85,12 @@ class RedisServer(Server):
     def url(self) -> str:
         """Where it listens."""
         return f"redis://127.0.0.1:{self.port}/0"
+
+    def lose_disk(self) -> None:
+        """While it is not running: forget all that it would come back with."""
+        assert self._process is None, f"{self.program.name} is running"
+        shutil.rmtree(self.directory)
+        self.directory.mkdir()
 
 
 class PostgresServer(Server):
