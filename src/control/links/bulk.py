@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from control.db import Connection, Database
 from control.domains import model as domain_model
@@ -21,6 +21,7 @@ BATCH_ROWS: Final = 20_000
 # The codes of the file are held in memory to find those that stand in it twice: about 150 bytes each.
 ROWS_MAX: Final = 10_000_000
 ERRORS_SHOWN: Final = 10
+PROGRESS_ROWS: Final = 1000
 
 Row = tuple[str, str]  # code, target
 _STAGE: Final = "CREATE TEMP TABLE stage (code text, key_hash bigint, target text) ON COMMIT DROP"
@@ -51,33 +52,44 @@ async def read_hosts(database: Database) -> frozenset[str]:
     return frozenset(domains.hosts)
 
 
-def check(file: Path, hosts: frozenset[str], on_row: Callable[[], None]) -> int:
-    """The number of rows; raises Error("import_invalid") with the first faults and their lines."""
+def check(file: Path, hosts: frozenset[str], checked: TextIO, on_progress: Callable[[int], None]) -> int:
+    """Write the rows as they are to be stored to `checked`, which `load` reads, and return their number.
+
+    Raises Error("import_invalid") with the first faults and their lines.
+    """
     faults = []
     lines: dict[str, int] = {}
     for line, row in _rows(file):
         try:
-            code, _ = _checked(row, hosts)
+            code, url = _checked(row, hosts)
             _check_first(code, lines.setdefault(code, line), line)
+            checked.write(f"{code} {url}\n")  # neither has a space
         except Error as error:
             faults.append(f"line {line}: {error.message} ({error.code})")
             if len(faults) == ERRORS_SHOWN:
                 break
-        on_row()
+        if len(lines) % PROGRESS_ROWS == 0:
+            on_progress(PROGRESS_ROWS)
     if faults:
         raise Error("import_invalid", f"{file} is not imported:\n" + "\n".join(faults))
     return len(lines)
 
 
-async def load(database: Database, file: Path, imported: Imported, on_progress: Callable[[int], None]) -> None:
-    """Store the rows of a checked file in the default domain, a transaction a batch."""
-    rows = (_checked(row, frozenset()) for _, row in _rows(file))
+async def load(database: Database, checked: TextIO, imported: Imported, on_progress: Callable[[int], None]) -> None:
+    """Store the rows that `check` has written in the default domain, a transaction a batch."""
+    checked.seek(0)
+    rows = (_row(line) for line in checked)
     while batch := list(islice(rows, BATCH_ROWS)):
         async with database.transaction() as connection:
             created = await _load_batch(connection, batch)
         imported.created += created
         imported.skipped += len(batch) - created
         on_progress(len(batch))
+
+
+def _row(line: str) -> Row:
+    code, _, url = line.rstrip("\n").partition(" ")
+    return code, url
 
 
 async def _load_batch(connection: Connection, batch: list[Row]) -> int:

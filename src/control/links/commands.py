@@ -1,6 +1,8 @@
 """pointsman link …"""
 
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Final
 
 import click
 import msgspec
@@ -16,7 +18,7 @@ from control.links.service import Links
 from control.progress import progress_bar
 from control.projection.rebuild import rebuild
 
-LIST_LENGTH: int = 20
+LIST_LENGTH: Final = 20
 
 
 @click.group()
@@ -68,15 +70,15 @@ async def _page(database: Database, limit: int) -> list[LinkView]:
 
 async def _import(database: Database, file: Path) -> bulk.Imported:
     hosts = await bulk.read_hosts(database)
-    with progress_bar() as progress:
-        checking = progress.add_task("checking")
-        count = bulk.check(file, hosts, lambda: progress.advance(checking))
-        progress.update(checking, total=count)
+    with progress_bar() as progress, TemporaryFile("w+", encoding="ascii") as checked:
+        checking = progress.add_task("checking", total=None)
+        count = bulk.check(file, hosts, checked, lambda done: progress.advance(checking, done))
+        progress.update(checking, total=count, completed=count)
         loading, projecting = progress.add_task("storing", total=count), progress.add_task("projecting", total=None)
         imported = bulk.Imported()
 
         async def load() -> None:
-            await bulk.load(database, file, imported, lambda done: progress.advance(loading, done))
+            await bulk.load(database, checked, imported, lambda done: progress.advance(loading, done))
 
         if await rebuild(database, lambda done: progress.advance(projecting, done), load):
             raise Error("internal", "some links cannot be projected")

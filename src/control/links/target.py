@@ -54,11 +54,12 @@ def _has_surprises(text: str) -> bool:
 def _check_parts(url: ada_url.URL) -> None:
     if url.username or url.password:
         raise _refuse("target_credentials", "the target has a user name or password; every visitor would be sent it")
-    if len(url.href) > TARGET_BYTES_MAX:
+    href = url.href
+    if len(href) > TARGET_BYTES_MAX:
         raise _refuse(
-            "target_too_long", f"the target has {len(url.href)} bytes when encoded; at most {TARGET_BYTES_MAX} are kept"
+            "target_too_long", f"the target has {len(href)} bytes when encoded; at most {TARGET_BYTES_MAX} are kept"
         )
-    if not all(0x21 <= byte <= 0x7E for byte in url.href.encode()):
+    if not (href.isascii() and href.isprintable()) or " " in href:  # bytes 0x21-0x7e
         raise _refuse("target_invalid", "the target cannot be written in a Location header")
 
 
