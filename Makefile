@@ -35,6 +35,7 @@ bench: $(VENV)/built ## measure (about 10 minutes, an idle machine) and write be
 bench-short: $(VENV)/built ## a short run of the benchmarks, to see that they work and hold their ratios
 	@$(BIN)/python -m benchmarks.micro --short
 	@$(BIN)/python -m benchmarks.macro --short
+	@$(BIN)/python -m benchmarks.scale --short
 
 annotate: $(VENV)/built ## show in build/annotate/*.html which compiled lines still call Python
 	@mkdir -p build/annotate

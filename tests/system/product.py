@@ -19,6 +19,7 @@ START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 REQUEST_TIMEOUT_S = 10
 POLL_INTERVAL_S = 0.02
+LAUNCHER = (sys.executable, "-m", "control", "dev")
 
 
 class Answer(NamedTuple):
@@ -57,20 +58,20 @@ class Product:
         self.dev: dict[str, Any] = {}
         self.process: subprocess.Popen[str]
 
-    def launch(self) -> subprocess.Popen[str]:
+    def launch(self, command: tuple[str, ...] = LAUNCHER) -> subprocess.Popen[str]:
         """Start a launcher and wait for nothing."""
         return subprocess.Popen(
-            (sys.executable, "-m", "control", "dev"),
+            command,
             env=self.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def start(self) -> "Product":
+    def start(self, command: tuple[str, ...] = LAUNCHER) -> "Product":
         """Start it and wait until it says that it is ready."""
         (self.directory / "dev.json").unlink(missing_ok=True)  # a launcher that was killed has left it
-        self.process = self.launch()
+        self.process = self.launch(command)
         until(self._is_ready, START_TIMEOUT_S)
         return self
 

@@ -5,10 +5,13 @@ import os
 import signal
 import socket
 import stat
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.system.product import STOP_TIMEOUT_S, Product, is_alive, until, until_ended
 
+ROOT = Path(__file__).parent.parent.parent
 PROMPT_S = 20
 NewProduct = Callable[..., Product]
 
@@ -86,6 +89,29 @@ def test_a_killed_launcher_leaves_no_orphan(new_product: NewProduct) -> None:
     for handle in handles:
         until_ended(handle, timeout_s=0)
     until(lambda: product.follow_often(link["code"]) == {(302, "https://example.com/survives")}, PROMPT_S)
+
+
+def test_a_killed_make_leaves_no_orphan(new_product: NewProduct, tmp_path: Path) -> None:
+    """After SIGKILL of the `make` above the launcher everything ends in good order."""
+    product = new_product().start(("make", "-C", str(ROOT), "run", f"VENV={_environment(tmp_path / 'venv')}"))
+    handles = [os.pidfd_open(pid) for pid in product.processes()]
+    product.process.kill()
+    product.process.communicate()
+    for handle in handles:
+        until_ended(handle)
+    assert not (product.directory / "dev.json").exists()
+
+
+def _environment(directory: Path) -> Path:
+    """What `make` takes for its environment, up to date: its commands are run by the Python that runs the tests."""
+    (directory / "bin").mkdir(parents=True)
+    for name, command in (("python", ""), ("pointsman", "-m control")):
+        file = directory / "bin" / name
+        file.write_text(f'#!/bin/sh\nexec {sys.executable} {command} "$@"\n')
+        file.chmod(0o755)
+    for stamp in ("installed", "built"):
+        (directory / stamp).touch()
+    return directory
 
 
 def test_a_stop_while_starting_leaves_nothing(new_product: NewProduct) -> None:
