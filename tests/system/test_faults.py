@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -20,6 +21,12 @@ def _create_many(product: Product, name: str) -> dict[str, tuple[int, str]]:
     for code, target in targets.items():
         product.create(target, code=code)
     return {code: (302, target) for code, target in targets.items()}
+
+
+def _pids(product: Product) -> dict[str, int]:
+    """The processes that run now."""
+    pids: dict[str, int] = json.loads((product.directory / "dev.json").read_text())["pids"]
+    return pids
 
 
 def _answers(product: Product, codes: list[str]) -> dict[str, tuple[int, str | None]]:
@@ -49,14 +56,31 @@ def test_a_killed_shard_makes_no_link_unknown(product: Product) -> None:
 
 def _is_trusted_again(product: Product) -> bool:
     """Each worker trusts the three shards, the fences of all name the processes that run, and dev.json the pids."""
-    dev = json.loads((product.directory / "dev.json").read_text())
-    is_known = dev["pids"]["shard-1"] != product.dev["pids"]["shard-1"]
+    is_known = _pids(product)["shard-1"] != product.dev["pids"]["shard-1"]
     shards = [Redis.from_url(shard["url"]) for shard in product.dev["shards"]]
     try:
         is_fenced = all(shard.info("server")["run_id"].encode() in (shard.get("pm:fence") or b"") for shard in shards)
     except RedisConnectionError:
         return False
     return is_known and is_fenced and _metric(product, "pointsman_edge_shards_trusted") == 6
+
+
+@pytest.mark.parametrize("name", ["control", "edge", "postgres"])
+def test_a_killed_process_comes_back(product: Product, name: str) -> None:
+    """After SIGKILL of one process links are created and followed again, without a hand being lent."""
+    link = product.create("https://example.com/before")
+    os.kill(_pids(product)[name], signal.SIGKILL)
+    until(lambda: _works(product), PROMPT_S)
+    until(lambda: product.follow_often(link["code"]) == {(302, "https://example.com/before")}, PROMPT_S)
+
+
+def _works(product: Product) -> bool:
+    """Whether a new link can be made and is redirected by every worker."""
+    try:
+        answer = product.call("POST", "/api/v1/links", {"target": "https://example.com/"})
+        return answer.status == 201 and product.follow_often(answer.json["code"]) == {(302, "https://example.com/")}
+    except OSError:
+        return False
 
 
 def test_links_redirect_while_postgres_is_away(product: Product) -> None:
@@ -74,13 +98,13 @@ def test_links_redirect_while_postgres_is_away(product: Product) -> None:
         assert int(answer.headers["retry-after"]) > 0
         assert _answers(product, list(expected)) == expected
     finally:
-        os.kill(product.dev["pids"]["postgres"], signal.SIGCONT)
+        os.kill(_pids(product)["postgres"], signal.SIGCONT)
     until(lambda: product.call("POST", "/api/v1/links", {"target": "https://example.com/"}).status == 201, PROMPT_S)
 
 
 def _stop_postgres(product: Product) -> None:
     """Cut all its connections and let it take no new one. (Were it ended, it would be started again at once.)"""
-    server = product.dev["pids"]["postgres"]
+    server = _pids(product)["postgres"]
     os.kill(server, signal.SIGSTOP)
     for backend in children(server):
         os.kill(backend, signal.SIGKILL)

@@ -86,9 +86,7 @@ def claim(directory: Path, announce: Callable[[str], None]) -> State:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not _try_lock(lock):
-        holder = os.pread(lock, 20, 0).decode().strip()
-        if _is_alive(holder):
-            raise Error("already_running", f"it already runs in {directory} (process {holder}); nothing was started")
+        _check_holder(lock, directory)
         announce("waiting for the servers of a launcher that was killed to end")
         _await_lock(lock, directory)
     os.ftruncate(lock, 0)
@@ -96,9 +94,17 @@ def claim(directory: Path, announce: Callable[[str], None]) -> State:
     return State(directory, lock)
 
 
+def _check_holder(lock: int, directory: Path) -> None:
+    """Raise Error if the launcher that has written its pid into the lock is alive."""
+    holder = os.pread(lock, 20, 0).decode().strip()
+    if holder.isdigit() and Path("/proc", holder).exists():
+        raise Error("already_running", f"it already runs in {directory} (process {holder}); nothing was started")
+
+
 def _await_lock(lock: int, directory: Path) -> None:
     deadline = time.monotonic() + LEFTOVERS_TIMEOUT_S
     while not _try_lock(lock):
+        _check_holder(lock, directory)  # another launcher may have been faster, or just not have written its pid yet
         if time.monotonic() > deadline:
             raise Error(
                 "already_running",
@@ -113,10 +119,6 @@ def _try_lock(lock: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _is_alive(pid: str) -> bool:
-    return pid.isdigit() and Path("/proc", pid).exists()
 
 
 def _write(path: Path, data: bytes) -> None:
