@@ -1,5 +1,6 @@
 """PostgreSQL: the pool, its deadlines, and the one place where a lost database is told from every other error."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -11,6 +12,7 @@ from control.errors import Error
 POOL_SIZE_MAX: Final = 16
 CONNECT_TIMEOUT_S: Final = 2.0
 ACQUIRE_TIMEOUT_S: Final = 2.0
+CLOSE_TIMEOUT_S: Final = 1.0
 # No statement of the API or of a background task comes near this on a healthy database; the long ones are paged.
 COMMAND_TIMEOUT_S: Final = 10.0
 
@@ -66,8 +68,11 @@ class Database:
                 connection.terminate()
 
     async def close(self) -> None:
-        """Close every connection; those in use are cut after a moment."""
-        self._pool.terminate()
+        """Close every connection; those still in use after a moment are cut."""
+        try:
+            await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            self._pool.terminate()
 
 
 @asynccontextmanager
