@@ -124,9 +124,20 @@ class Origin:
     async def _read(self, connection: "asyncpg.Connection[Any]", batch: list[Lookup]) -> None:
         domains, codes = zip(*(_split(lookup.key) for lookup in batch), strict=True)
         rows = await connection.fetch(QUERY, domains, codes)
-        records = {b"%d:%s" % (row["domain_id"], row["code"].encode()): encode(row) for row in rows}
+        found = {b"%d:%s" % (row["domain_id"], row["code"].encode()): row for row in rows}
         for lookup in batch:
-            lookup.on_record(records.get(lookup.key))
+            self._settle(lookup, found.get(lookup.key))
+
+    def _settle(self, lookup: Lookup, row: Any | None) -> None:
+        """Give the row's record; a row that no record can hold fails alone, and is neither a link nor a 404."""
+        try:
+            record = None if row is None else encode(row)
+        except ValueError as error:
+            self._counters.add("record_failures")
+            log.debug("row of edge_link refused", key=lookup.key.decode("ascii"), error=str(error))
+            lookup.on_failure()
+        else:
+            lookup.on_record(record)
 
     def _report(self, error: Exception) -> None:
         self._failed_until_ms = _now_ms() + self._retry_ms
@@ -156,7 +167,7 @@ def encode(row: Any) -> bytes:
 
 
 def _milliseconds(instant: datetime | None) -> int | None:
-    return None if instant is None else round(instant.timestamp() * 1000)
+    return None if instant is None else int(instant.timestamp() * 1000)
 
 
 def _split(key: bytes) -> tuple[int, str]:

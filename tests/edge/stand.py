@@ -189,18 +189,24 @@ def migrate(database_url: str) -> None:
 
 def insert_link(database_url: str, code: str, target: str, **columns: object) -> None:
     """Write a link to PostgreSQL without projecting it."""
-    asyncio.run(_insert_link(database_url, {"code": code, "target": target, "domain_id": 1, "key_hash": 0, **columns}))
+    values = {"code": code, "target": target, "domain_id": 1, "key_hash": 0, **columns}
+    places = ", ".join(f"${n}" for n in range(1, len(values) + 1))
+    execute(
+        database_url,
+        "INSERT INTO domains (host, base_url, is_default) VALUES ('sho.rt', 'http://sho.rt', true) "
+        "ON CONFLICT DO NOTHING",
+    )
+    execute(database_url, f"INSERT INTO links ({', '.join(values)}) VALUES ({places})", *values.values())
 
 
-async def _insert_link(database_url: str, values: dict[str, object]) -> None:
+def execute(database_url: str, statement: str, *arguments: object) -> None:
+    """Run one statement."""
+    asyncio.run(_execute(database_url, statement, arguments))
+
+
+async def _execute(database_url: str, statement: str, arguments: tuple[object, ...]) -> None:
     connection = await asyncpg.connect(database_url)
     try:
-        await connection.execute(
-            "INSERT INTO domains (host, base_url, is_default) VALUES ('sho.rt', 'http://sho.rt', true) "
-            "ON CONFLICT DO NOTHING"
-        )
-        names = ", ".join(values)
-        places = ", ".join(f"${n}" for n in range(1, len(values) + 1))
-        await connection.execute(f"INSERT INTO links ({names}) VALUES ({places})", *values.values())
+        await connection.execute(statement, *arguments)
     finally:
         await connection.close()

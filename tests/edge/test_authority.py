@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.edge.stand import Shards, eventually, insert_link, migrate, running_edge
+from tests.edge.stand import Shards, eventually, execute, insert_link, migrate, running_edge
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import PostgresServer
 from wire import keys
@@ -173,6 +173,20 @@ def test_record_that_this_build_cannot_read_is_taken_from_postgresql(
     with running_edge(tmp_path / "edge", [shards.servers[0].url], origin_url=origin_url) as edge:
         assert edge.get(f"/{code}").location == "https://origin.example/"
         assert edge.metric("record_failures_total") == 1
+
+
+def test_row_that_no_record_can_hold_fails_alone(shards: Shards, origin_url: str, tmp_path: Path) -> None:
+    """A row that somebody wrote past the constraints is 503; the links asked for beside it are served."""
+    shards.set_fence(0, state="filling")
+    spoiled, sound = shards.code_of(0, "spoiled"), shards.code_of(0, "sound")
+    execute(origin_url, "ALTER TABLE links DROP CONSTRAINT links_recordable")
+    insert_link(origin_url, spoiled, "https://origin.example/ü")
+    insert_link(origin_url, sound, "https://origin.example/")
+    with running_edge(tmp_path / "edge", [shards.servers[0].url], origin_url=origin_url) as edge:
+        assert edge.get(f"/{spoiled}").status == 503
+        assert edge.get(f"/{sound}").location == "https://origin.example/"
+        assert edge.metric("record_failures_total") == 1
+        assert edge.metric("worker_starts_total") == 1
 
 
 def test_starts_from_its_last_topology_when_no_seed_answers(shards: Shards, origin_url: str, tmp_path: Path) -> None:

@@ -35,8 +35,15 @@ CREATE TABLE links (
     status smallint NOT NULL DEFAULT 302 CHECK (status IN (301, 302, 307, 308)),
     is_enabled boolean NOT NULL DEFAULT true,
     code text COLLATE "C" NOT NULL CHECK (octet_length(code) BETWEEN 1 AND 64),
-    target text NOT NULL CHECK (octet_length(target) BETWEEN 1 AND 8192),
-    UNIQUE (domain_id, code)
+    target text NOT NULL,
+    UNIQUE (domain_id, code),
+    -- A link that no record can hold would be missing from a shard that is called complete, and answered with 404.
+    CONSTRAINT links_recordable CHECK (
+        octet_length(target) BETWEEN 1 AND 8192
+        AND target COLLATE "C" ~ '^[!-~]+$'
+        AND not_before >= '1970-01-01Z' AND not_before < '10000-01-01Z'
+        AND not_after >= '1970-01-01Z' AND not_after < '10000-01-01Z'
+    )
 );
 CREATE INDEX links_key_hash ON links (key_hash);
 CREATE INDEX links_deleted_at ON links (deleted_at) WHERE deleted_at IS NOT NULL;
