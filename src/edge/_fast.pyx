@@ -554,6 +554,9 @@ cdef class Connection:
         self._go_on()
 
     def close_if_idle(self):
-        """Close a connection that waits for nothing, when the worker drains."""
-        if not self._is_waiting and not self._is_backlogged and self._carry is None:
+        """Close a connection that waits for nothing, when the worker drains.
+
+        One that has not asked anything yet is left alone: its first request is on its way.
+        """
+        if self._host_size >= 0 and not self._is_waiting and not self._is_backlogged and self._carry is None:
             self._finish()

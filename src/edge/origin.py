@@ -5,7 +5,6 @@ does not answer either, look-ups fail at once until the next attempt is due, so 
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ import asyncpg
 import structlog
 
 from edge._counters import Counters
+from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from wire import record as wire_record
 
@@ -56,7 +56,7 @@ class Origin:
 
     def lookup(self, lookup: Lookup) -> bool:
         """Queue a look-up; False, and no callback, if it cannot even be tried now."""
-        if not self._config.origin_url or _now_ms() < self._failed_until_ms:
+        if not self._config.origin_url or monotonic_ms() < self._failed_until_ms:
             return False
         try:
             self._queue.put_nowait(lookup)
@@ -140,7 +140,7 @@ class Origin:
             lookup.on_record(record)
 
     def _report(self, error: Exception) -> None:
-        self._failed_until_ms = _now_ms() + self._retry_ms
+        self._failed_until_ms = monotonic_ms() + self._retry_ms
         self._counters.set("is_origin_reachable", 0)
         self._counters.add("origin_failures")
         if not self._was_reported:
@@ -178,7 +178,3 @@ def _split(key: bytes) -> tuple[int, str]:
 def _fail(batch: Sequence[Lookup]) -> None:
     for lookup in batch:
         lookup.on_failure()
-
-
-def _now_ms() -> int:
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000

@@ -23,8 +23,9 @@ from edge._counters import Counters
 from edge._fast import ORIGIN_SHARD, Answer, Connection, Front, Tier
 from edge.config import EdgeConfig
 from edge.origin import Lookup, Origin
-from edge.shards import Shard, Verdict
+from edge.shards import Shard
 from edge.topology import Map
+from edge.verdict import Verdict
 from wire.errors import FormatError
 
 log = structlog.get_logger("edge.resolver")

@@ -17,7 +17,6 @@ Everything here runs on the worker's loop; deadlines are swept by the worker's o
 import asyncio
 import random
 import ssl
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,11 +28,11 @@ import structlog
 
 from edge._counters import Counters
 from edge._fast import Front
+from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
-from wire import fence as wire_fence
+from edge.verdict import DOUBTFUL, Verdict, judge
+from wire import VERSION, keys
 from wire import heartbeat as wire_heartbeat
-from wire import keys
-from wire.errors import FormatError
 
 log = structlog.get_logger("edge.shards")
 
@@ -70,33 +69,6 @@ class Pending:
     deadline_ms: int
     on_reply: Callable[[Any], None] | None
     on_timeout: Callable[[], None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a fence allows: are present values final, are absences final, and is this edge's epoch behind?"""
-
-    are_hits_final: bool
-    are_misses_final: bool
-    is_epoch_behind: bool = False
-
-
-DOUBTFUL: Final = Verdict(False, False)
-
-
-def judge(fence: bytes | None, epoch: int, run_id: str) -> Verdict:
-    """What the fence read with a reply allows to an edge that holds `epoch`, talking to the server `run_id` (I5)."""
-    if fence is None:
-        return DOUBTFUL
-    try:
-        decoded = wire_fence.decode(fence)
-    except FormatError:
-        return DOUBTFUL
-    if decoded.epoch > epoch:
-        return Verdict(False, False, is_epoch_behind=True)
-    if decoded.run_id != run_id:
-        return DOUBTFUL
-    return Verdict(True, decoded.state == "complete" and decoded.epoch == epoch)
 
 
 @dataclass(slots=True)
@@ -248,7 +220,7 @@ class Shard(asyncio.Protocol):
     ) -> None:
         link = self._link
         assert link is not None
-        now_ms = _now_ms()
+        now_ms = monotonic_ms()
         link.pending.append(
             Pending(now_ms, now_ms + (timeout_ms or self._config.ping_timeout_ms), on_reply, on_timeout)
         )
@@ -404,7 +376,7 @@ class Shard(asyncio.Protocol):
     def _ping(self) -> None:
         link = self._link
         assert link is not None
-        sent_ms = link.pinged_ms = _now_ms()
+        sent_ms = link.pinged_ms = monotonic_ms()
 
         def on_pong(reply: Any) -> None:
             if isinstance(reply, hiredis.ReplyError):
@@ -418,9 +390,9 @@ class Shard(asyncio.Protocol):
     def _beat(self) -> None:
         link = self._link
         assert link is not None
-        sent_ms = link.heartbeat_ms = _now_ms()
+        sent_ms = link.heartbeat_ms = monotonic_ms()
         heartbeat = wire_heartbeat.Heartbeat(
-            edge_id=self._edge_id, build="0.1.0", epoch=self.epoch, sequence=link.sequence_applied
+            edge_id=self._edge_id, build=VERSION, epoch=self.epoch, sequence=link.sequence_applied
         )
 
         def on_beat(reply: Any) -> None:
@@ -479,10 +451,6 @@ class Shard(asyncio.Protocol):
                     self._read_sequence()
 
         self._send(["GET", keys.SEQUENCE], on_sequence)
-
-
-def _now_ms() -> int:
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
 
 
 def _nothing() -> None:

@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from typing import Final
 
 import structlog
@@ -18,6 +17,7 @@ import structlog
 from edge._counters import BLOCK_BYTES, Counters
 from edge._http import Status
 from edge.admin import Page, serve
+from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.metrics import render
 from edge.worker import BACKLOG
@@ -69,11 +69,11 @@ class Supervisor:
         """Start the worker of a slot again whenever it ends, until the edge stops."""
         delay_ms = RESPAWN_MS_MIN
         while not self._stopping.is_set():
-            started_ms = _now_ms()
+            started_ms = monotonic_ms()
             code = await self._run_worker(slot)
             if self._stopping.is_set():
                 return
-            delay_ms = RESPAWN_MS_MIN if _now_ms() - started_ms > STEADY_MS else min(delay_ms * 2, RESPAWN_MS_MAX)
+            delay_ms = RESPAWN_MS_MIN if monotonic_ms() - started_ms > STEADY_MS else min(delay_ms * 2, RESPAWN_MS_MAX)
             log.error("worker ended, starting another", worker=slot, exit_code=code, delay_ms=delay_ms)
             await self._wait_for_stop(delay_ms)
 
@@ -123,12 +123,12 @@ class Supervisor:
         return Page.refusal(Status.NOT_FOUND)
 
     def _health(self) -> Page:
-        now_ms = _now_ms()
+        now_ms = monotonic_ms()
         silent = [slot for slot, values in enumerate(self._counters) if now_ms - values.get("beat_ms") > SILENT_MS]
         return Page.verdict(not silent, {"status": "silent workers" if silent else "ok", "silent_workers": silent})
 
     def _readiness(self) -> Page:
-        now_ms = _now_ms()
+        now_ms = monotonic_ms()
         workers = []
         for slot, counters in enumerate(self._counters):
             values = counters.read()
@@ -167,7 +167,3 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _refusal(host: str, port: int, error: OSError) -> str:
     return f"cannot listen on {host}:{port}: {error.strerror}; free the port or set another one"
-
-
-def _now_ms() -> int:
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000

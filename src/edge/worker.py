@@ -21,6 +21,7 @@ import structlog
 from edge._cache import Cache
 from edge._counters import Counters
 from edge._fast import Front
+from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.origin import Origin
 from edge.resolver import Resolver
@@ -181,7 +182,7 @@ class Worker:
     async def _sweep(self) -> None:
         """The worker's one coarse timer: deadlines, the date, what the supervisor reads."""
         while True:
-            now_ms = _now_ms()
+            now_ms = monotonic_ms()
             for shard in list(self._shards.values()):
                 shard.sweep(now_ms)
             self._report(now_ms)
@@ -211,9 +212,9 @@ class Worker:
 
     async def _until(self, condition: Callable[[], bool], timeout_ms: int | None = None) -> None:
         """Wait for the condition, which is looked at as often as deadlines are swept."""
-        deadline_ms = None if timeout_ms is None else _now_ms() + timeout_ms
+        deadline_ms = None if timeout_ms is None else monotonic_ms() + timeout_ms
         # The conditions span shards and connections; there is no one event to wait for.
-        while not condition() and (deadline_ms is None or _now_ms() < deadline_ms):  # noqa: ASYNC110
+        while not condition() and (deadline_ms is None or monotonic_ms() < deadline_ms):  # noqa: ASYNC110
             await asyncio.sleep(SWEEP_MS / 1000)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -228,7 +229,3 @@ class Worker:
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
             self._stopping.set()
-
-
-def _now_ms() -> int:
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000

@@ -11,4 +11,7 @@ Invariants:
 
 from wire.errors import FormatError
 
-__all__ = ["FormatError"]
+__all__ = ["VERSION", "FormatError"]
+
+VERSION = "0.1.0"
+"""The product's version; pyproject.toml takes it from here."""

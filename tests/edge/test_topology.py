@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.shards import judge
 from edge.topology import Store, build, placement, read_domains, read_topology
+from edge.verdict import judge
 from wire import fence, keys, topology
 
 RUN_ID = "a" * 40
