@@ -67,5 +67,5 @@ def _revision() -> str:
             [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
-        return ""       # an unpacked sdist has no history
+        return ""  # an unpacked sdist has no history
     return f"revision {commit.stdout.strip()}" + (" with changes" if changes.stdout.strip() else "")

@@ -13,7 +13,7 @@ from benchmarks import BenchmarkError
 
 STOP_S: Final = 30
 LOG_LINES_SHOWN: Final = 12
-TICK_US: Final = 1_000_000 // os.sysconf("SC_CLK_TCK")     # the unit of times in /proc
+TICK_US: Final = 1_000_000 // os.sysconf("SC_CLK_TCK")  # the unit of times in /proc
 # The kernel ends what we started when we are killed.
 LEASH: Final = ("setpriv", "--pdeathsig", "TERM")
 

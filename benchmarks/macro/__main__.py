@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     chosen = [scenario for scenario in SCENARIOS if arguments.only in (None, scenario.name)]
     document = _document(arguments, chosen)
     placed = cores.pick()
-    os.sched_setaffinity(0, {placed.load})      # nor may this process disturb the server's core
+    os.sched_setaffinity(0, {placed.load})  # nor may this process disturb the server's core
     made = list(links.make())
     turns = list(_turns(chosen, arguments.runs))
     with running_store(made, placed.redis) as store, _progress(console) as progress:

@@ -16,7 +16,7 @@ from benchmarks.processes import cpu_us, family
 
 WARM_UP_S: Final = 2
 WARM_UP_S_MAX: Final = 32
-STRAY_HITS_MAX: Final = 0.001   # share of answers; an edge that answers from L1 still reads fences and documents
+STRAY_HITS_MAX: Final = 0.001  # share of answers; an edge that answers from L1 still reads fences and documents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +45,14 @@ class Measurement:
     requests: int
     seconds: float
     requests_per_s: float
-    cpu_us: float               # of all the server's processes, per request
-    redis_cpu_us: float         # likewise of Redis
+    cpu_us: float  # of all the server's processes, per request
+    redis_cpu_us: float  # likewise of Redis
     p50_us: int
     p99_us: int
     bytes_per_answer: float
     server_share: float
     load_share: float
-    others_share: float         # of the server's core, used by processes that are none of the server's
+    others_share: float  # of the server's core, used by processes that are none of the server's
 
 
 def measure(rival: Rival, scenario: Scenario, ground: Ground) -> dict[str, float]:

@@ -18,7 +18,7 @@ from benchmarks.macro.store import Store
 from benchmarks.processes import check_alive, family, free_port, running
 
 START_S: Final = 20
-SAMPLE: Final = 200     # links whose answers are read before a server is measured
+SAMPLE: Final = 200  # links whose answers are read before a server is measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 Runs = list[dict[str, float]]
 
-OTHERS_SHARE_MAX: Final = 0.05      # of the server's core: what an idle Debian uses, with room
+OTHERS_SHARE_MAX: Final = 0.05  # of the server's core: what an idle Debian uses, with room
 
 
 @dataclass(frozen=True, slots=True)

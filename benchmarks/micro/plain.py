@@ -146,7 +146,7 @@ class Ring:
 
 # ---- edge._cache
 
-ENTRY_BYTES = 200   # what CPython needs for an entry of an OrderedDict with its two bytes objects, about
+ENTRY_BYTES = 200  # what CPython needs for an entry of an OrderedDict with its two bytes objects, about
 
 
 class Cache:

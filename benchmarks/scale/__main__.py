@@ -43,7 +43,7 @@ def main() -> int:
 def _run(count: int, fill_s: int, console: Console) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as name:
         directory = Path(name)
-        directory.chmod(0o755)      # run by root, PostgreSQL becomes another user, who must find its way
+        directory.chmod(0o755)  # run by root, PostgreSQL becomes another user, who must find its way
         console.print(f"writing {count:,} links")
         sample = _write(links.make(count), directory / "links.csv", directory / "codes")
         console.print("starting a stack")

@@ -8,7 +8,7 @@ from benchmarks.macro.rivals.rival import Rival, Stage
 from benchmarks.processes import Command, free_port
 
 SOURCE: Final = Path(__file__).parents[3] / "src"
-CACHE_BYTES_LEAST: Final = 4096     # some forty links: wrk comes back to each after 50,000 others
+CACHE_BYTES_LEAST: Final = 4096  # some forty links: wrk comes back to each after 50,000 others
 
 
 def _command(stage: Stage, settings: dict[str, str]) -> Command:

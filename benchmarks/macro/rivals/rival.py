@@ -38,5 +38,5 @@ class Rival:
     title: str
     source: Source
     command: Callable[[Stage], Command]
-    missing: Callable[[], str] = _missing_nothing       # what must be installed to run it; "" if nothing
-    location: Callable[[Link], str] = _target_of        # what it must send in Location
+    missing: Callable[[], str] = _missing_nothing  # what must be installed to run it; "" if nothing
+    location: Callable[[Link], str] = _target_of  # what it must send in Location
