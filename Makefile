@@ -21,6 +21,7 @@ test: $(VENV)/built ## run all tests against real servers
 
 lint: $(VENV)/built ## check the style and the types
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 
 build: $(VENV)/built ## make the sdist and the wheel in dist/
