@@ -112,6 +112,8 @@ def test_changes_wait_for_a_shard_that_is_down_and_block_nobody(station: Station
         assert (
             station.client.post("/api/v1/links", json={"target": "https://a.example/", "code": code}).status_code == 201
         )
+    unsettled = "SELECT count(*) FROM outbox WHERE waiting_shard IS NULL"
+    eventually(lambda: fetch(station.database_url, unsettled) == [(0,)], "every change projected or parked")
     ((waiting,),) = fetch(station.database_url, "SELECT count(*) FROM outbox")
     assert 0 < waiting < len(CODES)
     assert sum(held(shards[1:], code) is not None for code in CODES) == len(CODES) - waiting
