@@ -24,7 +24,6 @@ cdef enum Counter:
     TIER_NONE
     CONNECTIONS_OPENED
     CONNECTIONS_CLOSED
-    CONNECTIONS_REFUSED
     L1_LINK_EVICTIONS
     L1_ABSENCE_EVICTIONS
     COUNTERS_COMPILED           # counters from here on are written by Python

@@ -17,7 +17,6 @@ NAMES = (
     *(f"tier_{tier}" for tier in TIERS),
     "connections_opened",
     "connections_closed",
-    "connections_refused",
     "l1_link_evictions",
     "l1_absence_evictions",
     # From here on written by Python.

@@ -65,7 +65,6 @@ class Listener(Protocol):
 class Pending:
     """A command that was sent. `on_reply` gets the reply; None once the wait for it was given up."""
 
-    sent_ms: int
     deadline_ms: int
     on_reply: Callable[[Any], None] | None
     on_timeout: Callable[[], None] | None = None
@@ -222,7 +221,7 @@ class Shard(asyncio.Protocol):
         assert link is not None
         now_ms = monotonic_ms()
         link.pending.append(
-            Pending(now_ms, now_ms + (timeout_ms or self._config.ping_timeout_ms), on_reply, on_timeout)
+            Pending(now_ms + (timeout_ms or self._config.ping_timeout_ms), on_reply, on_timeout)
         )
         link.transport.write(hiredis.pack_command(tuple(command)))
 
