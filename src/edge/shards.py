@@ -220,9 +220,7 @@ class Shard(asyncio.Protocol):
         link = self._link
         assert link is not None
         now_ms = monotonic_ms()
-        link.pending.append(
-            Pending(now_ms + (timeout_ms or self._config.ping_timeout_ms), on_reply, on_timeout)
-        )
+        link.pending.append(Pending(now_ms + (timeout_ms or self._config.ping_timeout_ms), on_reply, on_timeout))
         link.transport.write(hiredis.pack_command(tuple(command)))
 
     @property
