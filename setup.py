@@ -3,13 +3,13 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-LEAVES = ("_base62", "_ring", "_cache", "_counters", "_http", "_record")
+LEAVES = ("_base62", "_ring", "_cache", "_counters", "_http", "_record", "_client", "_budget")
 
 setup(
     ext_modules=cythonize(
         [
             Extension(f"edge.{name}", [f"src/edge/{name}.pyx"], extra_compile_args=["-O3", "-fno-plt"])
-            for name in (*LEAVES, "_fast")
+            for name in (*LEAVES, "_front", "_connection", "_fast")
         ],
         compiler_directives={"language_level": 3, "embedsignature": True},
         include_path=["src"],

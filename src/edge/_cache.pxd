@@ -5,9 +5,11 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef enum:
     KEY_BYTES_MAX = 255         # a key's size is one byte; `<domain-id>:<code>` needs at most 75
 
+cdef enum: NO_MAX_AGE = 0xffffffff
 cdef enum EntryFlag:
     IS_VISITED = 1              # found since it was written or last passed by the hand
     IS_DEAD = 2                 # removed; its bytes come back when the tail passes
+    IS_REFRESHING = 8
     IS_PADDING = 4              # fills the arena's end; only the first 8 bytes exist
 
 
@@ -21,6 +23,8 @@ cdef struct Entry:
     uint64_t link_id
     uint32_t version            # of the link at its key
     uint32_t generation         # of the shard when the entry was filled
+    uint32_t max_age_s
+    uint32_t reserved2
     uint32_t filled_s           # the owner's monotonic clock
     uint16_t shard              # the owner's number of the shard
     uint16_t payload_size       # bytes

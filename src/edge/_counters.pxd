@@ -4,6 +4,7 @@ from libc.stdint cimport uint64_t
 
 # The place of each counter in a worker's block. NAMES in _counters.pyx is in the same order, and checked at import.
 cdef enum Counter:
+    ANSWERS_200
     ANSWERS_301
     ANSWERS_302
     ANSWERS_307
@@ -11,8 +12,10 @@ cdef enum Counter:
     ANSWERS_400
     ANSWERS_404
     ANSWERS_405
+    ANSWERS_408
     ANSWERS_410
     ANSWERS_414
+    ANSWERS_429
     ANSWERS_431
     ANSWERS_501
     ANSWERS_503
@@ -26,6 +29,22 @@ cdef enum Counter:
     CONNECTIONS_CLOSED
     L1_LINK_EVICTIONS
     L1_ABSENCE_EVICTIONS
+    L1_REFRESHES
+    ACCEPT_FAILURES
+    CONNECTION_FAILURES
+    PROXY_HEADERS_REFUSED
+    LIMIT_FIRST_BYTE_TIME
+    LIMIT_HEAD_TIME
+    LIMIT_IDLE_TIME
+    LIMIT_UNSENT_TIME
+    LIMIT_LINGER_TIME
+    LIMIT_LINGER_BYTES
+    LIMIT_UNSENT_BYTES
+    LIMIT_REQUESTS
+    LIMIT_PIPELINE
+    LIMIT_CONNECTIONS
+    LIMIT_CLIENT_CONNECTIONS
+    LIMIT_CLIENT_UNKNOWN_CODES
     COUNTERS_COMPILED           # counters from here on are written by Python
 
 

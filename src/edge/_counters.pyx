@@ -9,8 +9,23 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyObject_GetBuffer, PyBuffer_Release
 
 BLOCK_BYTES = 4096      # one page a worker: workers never share a cache line
 
-STATUSES = (301, 302, 307, 308, 400, 404, 405, 410, 414, 431, 501, 503, 505)
+STATUSES = (200, 301, 302, 307, 308, 400, 404, 405, 408, 410, 414, 429, 431, 501, 503, 505)
 TIERS = ("l1", "shard", "origin", "stale", "none")
+
+LIMITS = (
+    "first_byte_time",
+    "head_time",
+    "idle_time",
+    "unsent_time",
+    "linger_time",
+    "linger_bytes",
+    "unsent_bytes",
+    "connection_requests",
+    "pipeline",
+    "connections",
+    "client_connections",
+    "client_unknown_codes",
+)
 
 NAMES = (
     *(f"answers_{status}" for status in STATUSES),
@@ -19,6 +34,11 @@ NAMES = (
     "connections_closed",
     "l1_link_evictions",
     "l1_absence_evictions",
+    "l1_refreshes",
+    "accept_failures",
+    "connection_failures",
+    "proxy_headers_refused",
+    *(f"limit_{limit}" for limit in LIMITS),
     # From here on written by Python.
     "l1_link_bytes",
     "l1_link_entries",

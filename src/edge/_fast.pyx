@@ -1,562 +1,429 @@
-"""The compiled door: one connection, bytes in, redirect out.
+"""The compiled door: one request from the bytes read to the bytes written.
 
-    bytes from the client
-      │ data_received            uvloop's callback; the clock is read once
-      ▼
-    _serve ───── parse_head      each whole head in the bytes: refused heads are answered and the connection closed
-      │
-      ▼
-    _answer_head                 Host -> domain id (kept from the last request), path -> code
-      │
-      ▼
-    _answer_path                 key "<domain-id>:<code>" on the stack, hashed once
-      │ hit, trusted                          │ miss, or not trusted
-      ▼                                       ▼
-    _answer_entry                           Front._resolve(key, hash, connection)     resolver.py
-      │                                       │ … later: Connection.answer(answer, tier), then _go_on with the carry
-      ▼                                       ▼
-    Front._write_*               copied into the worker's one out buffer: status line, target, ready-made tail
-      │
-      ▼
-    _flush ───── send(2)         one for all answers of the callback; what the socket does not take: transport.write
+      listening socket ── accept ──▶ SocketConnection        TLS: asyncio's server ──▶ StreamConnection
+                                            │                                                │
+      epoll set of the door ── on_ready ────┤ recv(2) into the worker's inbox                │ data_received
+                                            ▼                                                ▼
+                                  Connection._serve          parse, look up, write into the worker's out buffer
+                                            │                                      _connection.pyx, _front.pyx
+                                            ▼
+                                  _send: send(2)             once for all answers of the event
+                                            │ what the socket does not take
+                                            ▼
+                                  unsent, until on_ready says that it is writable; nothing is read meanwhile
+
+The epoll set is itself one descriptor in uvloop's: the loop calls on_ready once a turn for all plain connections, and no
+Python object is made for a read, a request or an answer. Shards, timers, TLS and the origin are the loop's own.
 
 Invariants:
-- a hit makes no Python call and no object: bytes are parsed in place, the answer is copied from L1 into the out buffer;
-- the out buffer is empty whenever no callback of a connection is running;
-- answers leave in the order of their requests: nothing of a connection is parsed while it waits for an answer, and
-  nothing is sent past bytes that wait in its transport;
-- an entry is used only before its deadline, under its shard's present generation and before the shard's trust ends.
+- a connection is in the roster from its accept until its socket is closed, and its socket is closed just once;
+- the set holds no closed socket, and every connection that ended in a turn outlives that turn's events.
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdio cimport snprintf
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy
-from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+from libc.string cimport memcpy, strerror
 
-from edge._cache cimport entry_payload
+from edge._client cimport address_of_peer, address_of_sockaddr, sockaddr as client_sockaddr
+from edge._connection cimport FRESH, LINGERING, UNSENT
 from edge._counters cimport (
-    ANSWERS_301, ANSWERS_302, ANSWERS_307, ANSWERS_308, ANSWERS_400, ANSWERS_404, ANSWERS_405, ANSWERS_410, ANSWERS_414,
-    ANSWERS_431, ANSWERS_501, ANSWERS_503, ANSWERS_505, CONNECTIONS_CLOSED, CONNECTIONS_OPENED, L1_ABSENCE_EVICTIONS,
-    L1_LINK_EVICTIONS, TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_SHARD, TIER_STALE,
+    ACCEPT_FAILURES, CONNECTION_FAILURES, LIMIT_CONNECTIONS, LIMIT_LINGER_BYTES, LIMIT_UNSENT_BYTES, PROXY_HEADERS_REFUSED,
 )
-from edge._http cimport (
-    BAD_REQUEST, CODE_BYTES_MAX, FOUND, GONE, HEAD, HEAD_TOO_LARGE, METHOD_NOT_ALLOWED, MOVED, NOT_FOUND,
-    NOT_IMPLEMENTED, OTHER, PERMANENT, TEMPORARY, UNAVAILABLE, URI_TOO_LONG, VERSION_NOT_SUPPORTED, is_code_path,
-    parse_head,
-)
-from edge._record cimport BAD_VERSION, LINK, NEVER, TOMBSTONE, Record, decode_record
-from edge._ring cimport xxh64_of
-
-from typing import Literal
+from edge._front cimport IN_BYTES
 
 from edge._base62 import CodePermutation, decode as base62_decode, encode as base62_encode
-from edge._http import REASONS, status_line
+from edge._front import ORIGIN_SHARD
 from edge._ring import Ring, xxh64
-from wire.errors import FormatError
+
+cdef extern from "<sys/epoll.h>" nogil:
+    int epoll_create1(int flags)
+    int epoll_ctl(int epfd, int op, int fd, epoll_event* event)
+    int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
+    enum:
+        EPOLL_CLOEXEC
+        EPOLL_CTL_ADD
+        EPOLL_CTL_MOD
+        EPOLLIN
+        EPOLLOUT
+        EPOLLERR
+        EPOLLHUP
 
 cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
+    struct sockaddr:
+        pass
+    struct sockaddr_storage:
+        unsigned short ss_family
+    int accept4(int fd, sockaddr* name, socklen_t* size, int flags)
+    ssize_t recv(int fd, void* data, size_t size, int flags)
     ssize_t send(int fd, const void* data, size_t size, int flags)
+    int shutdown(int fd, int how)
+    int AF_UNIX
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
+    int SHUT_WR
+    int SOCK_CLOEXEC
+    int SOCK_NONBLOCK
 
-cdef enum:
-    KEY_BYTES_MAX = PREFIX_BYTES_MAX + CODE_BYTES_MAX
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
 
-# What an error tells people.
-SENTENCES = {
-    BAD_REQUEST: "This request could not be understood.",
-    NOT_FOUND: "There is no link at this address.",
-    METHOD_NOT_ALLOWED: "Links answer GET and HEAD.",
-    GONE: "This link is no longer in use.",
-    URI_TOO_LONG: "This address is too long for a link.",
-    HEAD_TOO_LARGE: "The head of this request is too large.",
-    NOT_IMPLEMENTED: "Links answer GET and HEAD.",
-    UNAVAILABLE: "This link cannot be looked up right now. Please try again in a moment.",
-    VERSION_NOT_SUPPORTED: "This server speaks HTTP/1.1.",
-}
-EXTRA_FIELDS = {METHOD_NOT_ALLOWED: "Allow: GET, HEAD\r\n", UNAVAILABLE: "Retry-After: 1\r\n"}
-
-ORIGIN_SHARD = ORIGIN
-Tier = Literal["shard", "origin", "stale", "none"]
-_TIERS = {"shard": TIER_SHARD, "origin": TIER_ORIGIN, "stale": TIER_STALE, "none": TIER_NONE}
-
-cdef const char* LINE_301 = b"HTTP/1.1 301 Moved Permanently\r\nLocation: "
-cdef const char* LINE_302 = b"HTTP/1.1 302 Found\r\nLocation: "
-cdef const char* LINE_307 = b"HTTP/1.1 307 Temporary Redirect\r\nLocation: "
-cdef const char* LINE_308 = b"HTTP/1.1 308 Permanent Redirect\r\nLocation: "
-
-
-cdef inline int64_t _clock_ms(int clock) noexcept nogil:
-    cdef timespec time
-    clock_gettime(clock, &time)
-    return time.tv_sec * 1000 + time.tv_nsec // 1_000_000
-
-
-cdef int _error_counter(int status) noexcept nogil:
-    if status == NOT_FOUND: return ANSWERS_404
-    if status == GONE: return ANSWERS_410
-    if status == UNAVAILABLE: return ANSWERS_503
-    if status == METHOD_NOT_ALLOWED: return ANSWERS_405
-    if status == URI_TOO_LONG: return ANSWERS_414
-    if status == HEAD_TOO_LARGE: return ANSWERS_431
-    if status == NOT_IMPLEMENTED: return ANSWERS_501
-    if status == VERSION_NOT_SUPPORTED: return ANSWERS_505
-    return ANSWERS_400
-
-
-cdef tuple _error(int status):
-    """The fields of an error, up to those that every answer has, and its body for people."""
-    reason = REASONS[status]
-    body = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{reason}</title><h1>{reason}</h1><p>{SENTENCES[status]}</p></html>\n"
-    ).encode()
-    fields = (
-        f"{status_line(status)}Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\n"
-        f"{EXTRA_FIELDS.get(status, '')}Content-Length: {len(body)}\r\n"
-    ).encode()
-    return fields, body
+ACCEPT_PAUSE_S = 0.1        # when the process or the machine has no descriptors left
 
 
 @cython.final
-cdef class Answer:
-
-    def __init__(self):
-        raise TypeError("answers are made by Front.read and Front.absent")
-
-    @staticmethod
-    cdef Answer new(int kind):
-        cdef Answer answer = Answer.__new__(Answer)
-        answer.kind = kind
-        answer.valid_ms = NEVER
-        return answer
-
-    @property
-    def is_absent(self):
-        return self.kind == ABSENT
-
-
-@cython.final
-cdef class Front:
+cdef class Door:
 
     def __cinit__(self, *args, **kwargs):
-        self._out = <char*>malloc(OUT_BYTES)
-        if self._out == NULL:
-            raise MemoryError("no memory for the out buffer")
+        self._epoll = -1
 
     def __dealloc__(self):
-        free(self._out)
+        if self._epoll >= 0:
+            close(self._epoll)
 
-    def __init__(self, Counters counters not None, Cache links not None, Cache absences not None, resolve):
-        self.counters = counters
-        self.links = links
-        self.absences = absences
-        self.connections = set()
-        self._resolve = resolve
-        self._hosts = {}
-        self._errors = {status: _error(status) for status in SENTENCES}
-        self._read_clock()
-        self.set_date(b"Thu, 01 Jan 1970 00:00:00 GMT")
+    def __init__(self, loop, Roster roster not None):
+        self.roster = roster
+        self.front = roster.front
+        self._loop = loop
+        self._closed = []
+        self._listeners = {}
+        self._epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self._epoll < 0:
+            raise OSError(errno, strerror(errno).decode())
+        loop.add_reader(self._epoll, self._on_ready)
 
-    cdef int64_t _read_clock(self) noexcept:
-        self.now_ms = _clock_ms(CLOCK_MONOTONIC)
-        return self.now_ms
+    def _on_ready(self):
+        """Called by the loop when any connection has an event."""
+        cdef SocketConnection connection
+        cdef int count, i, rounds
+        for rounds in range(ROUNDS_MAX):
+            count = epoll_wait(self._epoll, self._events, EVENTS_MAX, 0)
+            if count <= 0:
+                return
+            for i in range(count):
+                connection = <SocketConnection>self._events[i].data.ptr
+                try:
+                    connection._on_events(self._events[i].events)
+                except Exception as error:
+                    self._on_failure(connection, error)
+            self._closed.clear()
 
-    cdef inline bint _is_trusted(self, Entry* entry) noexcept:
-        if self.now_ms >= entry.deadline_ms:
-            return False
-        if entry.shard == ORIGIN:
+    def _on_failure(self, SocketConnection connection not None, error):
+        """A defect, or no memory: it costs the one connection, and everybody hears of it."""
+        self.front.out_size = 0
+        self.front.counters.count(CONNECTION_FAILURES)
+        connection._drop()
+        self._loop.call_exception_handler({"message": "connection dropped", "exception": error})
+
+    def _on_acceptable(self, int listener):
+        """Called by the loop when clients wait to be accepted."""
+        cdef int left = ACCEPTS_MAX
+        self.front.read_clock()
+        while left > 0 and self._accept_one(listener):
+            left -= 1
+        self._closed.clear()
+
+    cdef int _accept_one(self, int listener) except -1:
+        """Accept a client and serve what it has sent already; whether another may wait."""
+        cdef sockaddr_storage name
+        cdef socklen_t size = sizeof(name)
+        cdef int fd = accept4(listener, <sockaddr*>&name, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        cdef SocketConnection connection
+        if fd < 0:
+            if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+                self._pause_accepting(listener)
+            return errno in (EINTR, ECONNABORTED)
+        if self.roster.is_full():
+            self.front.counters.count(LIMIT_CONNECTIONS)
+            close(fd)
             return True
-        return (
-            self._generations[entry.shard] == entry.generation and self.now_ms < self._trusted_until_ms[entry.shard]
-        )
+        connection = SocketConnection.__new__(SocketConnection, self.roster)
+        connection._door = self
+        connection._fd = fd
+        address_of_sockaddr(<client_sockaddr*>&name, size, &connection._client)
+        self.roster.enter(connection)
+        try:
+            if self.roster.admit(connection, name.ss_family == AF_UNIX):
+                connection._on_readable()
+            else:
+                connection._drop()
+        except Exception as error:
+            self._on_failure(connection, error)
+        return True
 
-    cdef Entry* _lookup(self, uint64_t key_hash, const unsigned char* key, size_t key_size) noexcept:
-        """A trusted entry for the key, or NULL."""
-        cdef Entry* entry = self.links.find(key_hash, key, key_size)
-        if entry == NULL:
-            entry = self.absences.find(key_hash, key, key_size)
-        return entry if entry != NULL and self._is_trusted(entry) else NULL
+    def _pause_accepting(self, int listener):
+        """Let the clients wait in the socket's queue: it stays readable, and accepting fails until something closes."""
+        self.front.counters.count(ACCEPT_FAILURES)
+        if listener in self._listeners:
+            self._loop.remove_reader(listener)
+            self._loop.call_later(ACCEPT_PAUSE_S, self._resume_accepting, listener)
 
-    cdef inline int _write(self, const char* data, size_t size) noexcept:
-        # In bounds: _serve flushes before less than ANSWER_BYTES_MAX is left, and no answer is longer.
-        memcpy(self._out + self._out_size, data, size)
-        self._out_size += size
-        return 0
-
-    cdef int _write_redirect(self, int status, const char* target, size_t size, int ending) except -1:
-        cdef bytes tail = <bytes>self._tails[ending]
-        if status == FOUND:
-            self._write(LINE_302, 30)
-            self.counters.count(ANSWERS_302)
-        elif status == MOVED:
-            self._write(LINE_301, 42)
-            self.counters.count(ANSWERS_301)
-        elif status == TEMPORARY:
-            self._write(LINE_307, 43)
-            self.counters.count(ANSWERS_307)
-        else:
-            self._write(LINE_308, 43)
-            self.counters.count(ANSWERS_308)
-        self._write(target, size)
-        self._write(PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail))
-        return 0
-
-    cdef int _write_error(self, int status, bint is_head, int ending) except -1:
-        cdef bytes fields, body, tail = <bytes>self._error_tails[ending]
-        fields, body = self._errors[status]
-        self.counters.count(_error_counter(status))
-        self._write(PyBytes_AS_STRING(fields), PyBytes_GET_SIZE(fields))
-        self._write(PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail))
-        if not is_head:
-            self._write(PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
-        return 0
+    def _resume_accepting(self, int listener):
+        if listener in self._listeners:
+            self._loop.add_reader(listener, self._on_acceptable, listener)
 
     # ------------------------------------------------------------------------------------------------ public API
 
-    def connection(self):
-        return Connection.__new__(Connection, self)
+    def listen(self, socket):
+        socket.setblocking(False)
+        self._listeners[socket.fileno()] = socket
+        self._resume_accepting(socket.fileno())
 
-    def set_date(self, bytes date not None):
-        connection = (b"", b"Connection: close\r\n", b"Connection: keep-alive\r\n")
-        self._error_tails = [b"Date: " + date + b"\r\n" + field + b"\r\n" for field in connection]
-        self._tails = [
-            b"\r\nCache-Control: private, max-age=0\r\nContent-Length: 0\r\n" + tail for tail in self._error_tails
-        ]
+    def stop_listening(self):
+        for listener in list(self._listeners):
+            self._loop.remove_reader(listener)
+            del self._listeners[listener]
 
-    def set_hosts(self, dict hosts not None, int default_domain):
-        self._hosts = dict(hosts)
-        self._default_domain = default_domain
-        self._hosts_revision += 1
+    def stream(self):
+        return StreamConnection.__new__(StreamConnection, self.roster)
 
-    def drain(self):
-        self.is_draining = True
-
-    def generation(self, int shard):
-        return self._generations[_checked_shard(shard)]
-
-    def trust(self, int shard, int64_t until_ms):
-        self._trusted_until_ms[_checked_shard(shard)] = until_ms
-
-    def distrust(self, int shard):
-        self._generations[_checked_shard(shard)] += 1
-        self._trusted_until_ms[shard] = 0
-
-    def is_shard_trusted(self, int shard):
-        return self._trusted_until_ms[_checked_shard(shard)] > _clock_ms(CLOCK_MONOTONIC)
-
-    def read(self, bytes record not None):
-        """The answer that a record means now."""
-        cdef Record decoded
-        cdef int kind = decode_record(<const unsigned char*>PyBytes_AS_STRING(record), len(record), &decoded)
-        cdef int64_t now_ms
-        cdef Answer answer
-        if kind < 0:
-            code = "version" if kind == BAD_VERSION else "value"
-            raise FormatError(code, f"link record of {len(record)} bytes starting {record[:16]!r} cannot be read")
-        answer = Answer.new(ABSENT if kind == TOMBSTONE else GONE_LINK if decoded.is_disabled else REDIRECT)
-        answer.link_id = decoded.link_id
-        answer.version = decoded.version
-        if answer.kind != REDIRECT:
-            return answer
-        now_ms = _clock_ms(CLOCK_REALTIME)
-        if decoded.not_after_ms != NEVER and decoded.not_after_ms <= now_ms:
-            answer.kind = GONE_LINK
-        elif decoded.not_before_ms != NEVER and decoded.not_before_ms > now_ms:
-            answer.kind = ABSENT
-            answer.valid_ms = decoded.not_before_ms - now_ms
-        else:
-            answer.status = decoded.status
-            answer.target = PyBytes_FromStringAndSize(<const char*>decoded.target, decoded.target_size)
-            if decoded.not_after_ms != NEVER:
-                answer.valid_ms = decoded.not_after_ms - now_ms
-        return answer
-
-    def absent(self):
-        return Answer.new(ABSENT)
-
-    def unresolved(self):
-        return Answer.new(UNRESOLVED)
-
-    def remember(self, bytes key not None, Answer answer not None, int shard, uint32_t generation, int64_t ttl_ms):
-        """Hold the answer in L1, in place of what was there for the key."""
-        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(key)
-        cdef size_t size = PyBytes_GET_SIZE(key)
-        cdef uint64_t key_hash = xxh64_of(at, size, 0)
-        cdef Cache cache = self.absences if answer.kind == ABSENT else self.links
-        cdef Cache other = self.links if answer.kind == ABSENT else self.absences
-        cdef size_t target_size = 0 if answer.target is None else PyBytes_GET_SIZE(answer.target)
-        cdef Entry* entry
-        other.remove(key_hash, at, size)
-        entry = cache.insert(key_hash, at, size, target_size + sizeof(uint16_t))
-        if entry == NULL:
-            return False
-        self._read_clock()
-        entry.kind = answer.kind
-        entry.deadline_ms = self.now_ms + (ttl_ms if answer.valid_ms == NEVER else min(ttl_ms, answer.valid_ms))
-        entry.link_id = answer.link_id
-        entry.version = answer.version
-        entry.generation = generation
-        entry.filled_s = <uint32_t>(self.now_ms // 1000)
-        entry.shard = shard if shard == ORIGIN else _checked_shard(shard)
-        (<uint16_t*>entry_payload(entry))[0] = answer.status
-        if target_size:
-            memcpy(entry_payload(entry) + sizeof(uint16_t), PyBytes_AS_STRING(answer.target), target_size)
-        self.counters.at[<int>L1_LINK_EVICTIONS] = self.links.evictions
-        self.counters.at[<int>L1_ABSENCE_EVICTIONS] = self.absences.evictions
-        return True
-
-    def forget(self, bytes key not None):
-        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(key)
-        cdef uint64_t key_hash = xxh64_of(at, PyBytes_GET_SIZE(key), 0)
-        cdef bint was_link = self.links.remove(key_hash, at, PyBytes_GET_SIZE(key))
-        return self.absences.remove(key_hash, at, PyBytes_GET_SIZE(key)) or was_link
-
-    def stale(self, bytes key not None, int64_t age_ms_max):
-        """The answer of an entry that is no longer trusted but young enough, or None. Never an absence (I5)."""
-        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(key)
-        cdef Entry* entry = self.links.find(xxh64_of(at, PyBytes_GET_SIZE(key), 0), at, PyBytes_GET_SIZE(key))
-        cdef Answer answer
-        if entry == NULL or self._read_clock() - <int64_t>entry.filled_s * 1000 > age_ms_max:
-            return None
-        answer = Answer.new(entry.kind)
-        answer.link_id = entry.link_id
-        answer.version = entry.version
-        if entry.kind == REDIRECT:
-            answer.status = (<uint16_t*>entry_payload(entry))[0]
-            answer.target = PyBytes_FromStringAndSize(
-                <const char*>entry_payload(entry) + sizeof(uint16_t), entry.payload_size - sizeof(uint16_t)
-            )
-        return answer
-
-
-cdef int _checked_shard(int shard) except -1:
-    if not 0 <= shard < SHARDS_MAX:
-        raise ValueError(f"shard number {shard} is not in 0..{SHARDS_MAX - 1}")
-    return shard
+    def close(self):
+        self.stop_listening()
+        self.roster.close()
+        if self._epoll >= 0:
+            self._loop.remove_reader(self._epoll)
+            close(self._epoll)
+            self._epoll = -1
 
 
 @cython.final
-cdef class Connection:
+cdef class SocketConnection(Connection):
 
-    def __cinit__(self, Front front not None):
-        self._front = front
-        self._fd = -1
-        self._host_size = -1
+    def __dealloc__(self):
+        free(self._unsent)
+        if self._fd >= 0:
+            close(self._fd)
 
-    def __init__(self, front):
-        raise TypeError("connections are made by Front.connection")
-
-    cdef int _serve(self, bytes data) except -1:
-        """Answer each whole head in `data`, as far as the answers are at hand; keep the rest. Ends with a flush."""
-        cdef const char* bytes_at = PyBytes_AS_STRING(data)
-        cdef size_t size = PyBytes_GET_SIZE(data), at = 0
-        cdef Head head
-        cdef int taken
-        self._front._read_clock()
-        while at < size and not (self._is_waiting or self._is_closing or self._is_backlogged):
-            taken = parse_head(bytes_at + at, size - at, &head)
-            if taken == 0:
-                break
-            if taken < 0:
-                self._is_head = False
-                self._ending = CLOSE
-                self._answer_status(-taken, TIER_NONE)
-            else:
-                at += taken
-                self._answer_head(&head)
-            if self._front._out_size > OUT_BYTES - ANSWER_BYTES_MAX:
-                self._flush()
-        self._flush()
-        self._keep(data, at)
-        if self._is_closing:
-            self._finish()
-        return 0
-
-    cdef int _answer_head(self, Head* head) except -1:
-        self._is_head = head.method == HEAD
-        self._ending = KEEP if head.is_keep_alive else CLOSE
-        if head.has_body or self._front.is_draining:
-            self._ending = CLOSE
-        elif head.is_keep_alive and head.is_old:
-            self._ending = KEEP_EXPLICIT
-        if head.method == OTHER:
-            return self._answer_status(METHOD_NOT_ALLOWED, TIER_NONE)
-        if self._select_domain(head) == 0 or not is_code_path(head.path, head.path_size):
-            return self._answer_status(NOT_FOUND, TIER_NONE)
-        return self._answer_path(head)
-
-    cdef int _answer_path(self, Head* head) except -1:
-        cdef unsigned char[KEY_BYTES_MAX] key
-        cdef size_t code_size = head.path_size - 1      # 1..CODE_BYTES_MAX: is_code_path
-        cdef size_t key_size = self._prefix_size + code_size
-        cdef uint64_t key_hash
-        cdef Entry* entry
-        memcpy(key, self._prefix, self._prefix_size)
-        memcpy(key + self._prefix_size, head.path + 1, code_size)
-        key_hash = xxh64_of(key, key_size, 0)
-        entry = self._front._lookup(key_hash, key, key_size)
-        if entry != NULL:
-            return self._answer_entry(entry)
-        self._is_waiting = True
-        # A Python call per miss: it ends in a lookup at a shard that costs a hundred times as much.
-        self._front._resolve(PyBytes_FromStringAndSize(<char*>key, key_size), key_hash, self)
-        return 0
-
-    cdef int _answer_entry(self, Entry* entry) except -1:
-        cdef const char* payload
-        if entry.kind == REDIRECT:
-            payload = <const char*>entry_payload(entry)
-            self._front.counters.count(TIER_L1)
-            self._front._write_redirect(
-                (<const uint16_t*>payload)[0],
-                payload + sizeof(uint16_t),
-                entry.payload_size - sizeof(uint16_t),
-                self._ending,
-            )
-            self._is_closing = self._ending == CLOSE
+    cdef int _on_events(self, uint32_t events) except -1:
+        if self._fd < 0:
             return 0
-        return self._answer_status(NOT_FOUND if entry.kind == ABSENT else GONE, TIER_L1)
-
-    cdef int _answer_status(self, int status, int tier) except -1:
-        self._front.counters.count(tier)
-        self._front._write_error(status, self._is_head, self._ending)
-        self._is_closing = self._ending == CLOSE
+        if events & (EPOLLERR | EPOLLHUP):
+            return self._drop()                 # reset, or closed in both directions
+        if events & EPOLLOUT:
+            self._on_writable()
+        if events & EPOLLIN and self._fd >= 0:
+            self._on_readable()
         return 0
 
-    cdef int _select_domain(self, Head* head) except -1:
-        """The domain id of the head's host, 0 if it has none; kept for the next request, with the key's prefix."""
-        cdef int size = <int>head.host_size
-        if (
-            size == self._host_size
-            and self._hosts_revision == self._front._hosts_revision
-            and memcmp(head.host, self._host, size) == 0
-        ):
-            return self._domain
-        memcpy(self._host, head.host, size)     # in bounds: parse_head refuses more than HOST_BYTES_MAX
-        self._host_size = size
-        self._hosts_revision = self._front._hosts_revision
-        name = PyBytes_FromStringAndSize(self._host, size).lower()
-        self._domain = self._front._hosts.get(name, self._front._default_domain)
-        self._prefix_size = snprintf(self._prefix, PREFIX_BYTES_MAX, "%d:", self._domain)
-        return self._domain
+    cdef int _on_readable(self) except -1:
+        cdef char* inbox = self._front.inbox
+        cdef size_t carried = self._carry_size
+        cdef ssize_t got
+        if self._phase == LINGERING:
+            return self._linger()
+        if not self._can_serve():
+            self._is_held = True                # read when what is under way is answered
+            return self._watch()
+        # In bounds: the carry is a part of a head, and the inbox has IN_BYTES before those of one read.
+        memcpy(inbox, self._carry, carried)
+        got = recv(self._fd, inbox + carried, IN_BYTES, 0)
+        if got < 0:
+            return self._watch() if errno in (EAGAIN, EINTR) else self._drop()
+        if got == 0:
+            self._is_ended = True
+            return self._enter_phase(False)
+        free(self._carry)
+        self._carry = NULL
+        self._carry_size = 0
+        return self._serve(inbox, carried + got)
 
-    cdef int _keep(self, bytes data, size_t at) except -1:
-        """Keep what is not answered yet, and read no more than CARRY_BYTES_MAX of it."""
-        cdef bint is_full
-        self._carry = None if at == <size_t>PyBytes_GET_SIZE(data) or self._is_closing else data[at:]
-        is_full = self._carry is not None and len(self._carry) > CARRY_BYTES_MAX
-        if is_full != self._is_paused and self._fd >= 0:
-            self._is_paused = is_full
-            if is_full:
+    cdef int _on_writable(self) except -1:
+        cdef ssize_t sent = send(
+            self._fd, self._unsent + self._unsent_at, self._unsent_size - self._unsent_at, MSG_DONTWAIT | MSG_NOSIGNAL
+        )
+        if sent < 0:
+            return 0 if errno in (EAGAIN, EINTR) else self._drop()
+        self._unsent_at += sent
+        self._since_ms = self._front.read_clock()
+        if self._unsent_at == self._unsent_size:
+            self._free_unsent()
+            return self._go_on()
+        return 0
+
+    cdef int _free_unsent(self) noexcept:
+        if self._unsent != NULL:
+            self._roster.unsent_size -= self._unsent_size
+            free(self._unsent)
+            self._unsent = NULL
+        self._is_unsent = False
+        return 0
+
+    cdef int _send(self, const char* data, size_t size) except -1:
+        cdef ssize_t sent
+        if self._is_unsent:                     # flushed twice within one callback
+            return self._append(data, size)
+        sent = send(self._fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent == <ssize_t>size:
+            return 0
+        if sent < 0:
+            if errno not in (EAGAIN, EINTR):
+                return self._drop()             # the client is gone
+            sent = 0
+        return self._append(data + sent, size - sent)
+
+    cdef int _append(self, const char* data, size_t size) except -1:
+        """Keep what the client does not take, or drop a client when all of them together leave too much."""
+        cdef size_t left = self._unsent_size - self._unsent_at if self._is_unsent else 0
+        cdef char* unsent
+        if self._roster.unsent_size + size > self._roster.unsent_max:
+            self._front.counters.count(LIMIT_UNSENT_BYTES)
+            return self._drop()
+        unsent = <char*>malloc(left + size)
+        if unsent == NULL:
+            raise MemoryError("no memory for bytes that a client does not take")
+        memcpy(unsent, self._unsent + self._unsent_at, left)
+        memcpy(unsent + left, data, size)
+        self._free_unsent()
+        self._unsent = unsent
+        self._unsent_at = 0
+        self._unsent_size = left + size
+        self._roster.unsent_size += left + size
+        self._is_unsent = True
+        return 0
+
+    cdef int _watch(self) except -1:
+        """Have the epoll set say what the connection waits for."""
+        cdef epoll_event event
+        event.events = EPOLLOUT if self._is_unsent else 0
+        if self._can_serve():
+            self._is_held = False
+        if not (self._is_ended or self._is_unsent or self._is_held):
+            event.events |= EPOLLIN
+        if self._fd < 0 or (self._is_watched and event.events == self._events):
+            return 0
+        event.data.ptr = <void*>self
+        if epoll_ctl(self._door._epoll, EPOLL_CTL_MOD if self._is_watched else EPOLL_CTL_ADD, self._fd, &event) != 0:
+            raise OSError(errno, strerror(errno).decode())
+        self._is_watched = True
+        self._events = event.events
+        return 0
+
+    cdef int _shut(self) except -1:
+        """Close after the last answer.
+
+        1. The client sends what nobody will read; 2. the socket is closed with it unread; 3. the kernel resets the
+        connection; 4. the client loses the answer that it had not read yet. So such a socket is closed for writing
+        only, and read until the client has seen the end (RFC 9112 section 9.6).
+        """
+        if self._fd < 0:
+            return 0
+        if not self._is_more_due or self._is_ended:
+            return self._close()
+        if self._phase != LINGERING:
+            self._phase = LINGERING
+            self._since_ms = self._front.now_ms
+            shutdown(self._fd, SHUT_WR)
+        self._is_closing = True
+        self._is_held = False
+        return self._watch()
+
+    cdef int _linger(self) except -1:
+        cdef ssize_t got = recv(self._fd, self._front.inbox, IN_BYTES, 0)
+        if got < 0 and errno in (EAGAIN, EINTR):
+            return 0
+        self._lingered += max(got, <ssize_t>0)
+        if got > 0 and self._lingered <= LINGER_BYTES_MAX:
+            return 0
+        if got > 0:
+            self._front.counters.count(LIMIT_LINGER_BYTES)
+        return self._close()
+
+    cdef int _drop(self) except -1:
+        return self._close()
+
+    cdef int _close(self) except -1:
+        """Close the socket, which also takes it out of the epoll set."""
+        if self._fd < 0:
+            return 0
+        close(self._fd)
+        self._fd = -1
+        self._free_unsent()
+        self._door._closed.append(self)
+        return self._roster.leave(self)
+
+
+@cython.final
+cdef class StreamConnection(Connection):
+
+    cdef int _send(self, const char* data, size_t size) except -1:
+        self._transport.write(PyBytes_FromStringAndSize(data, size))
+        return 0
+
+    cdef int _watch(self) except -1:
+        cdef bint is_held = not self._can_serve() and self._carry_size > 0
+        if is_held != self._is_paused:
+            self._is_paused = is_held
+            if is_held:
                 self._transport.pause_reading()
             else:
                 self._transport.resume_reading()
         return 0
 
-    cdef int _go_on(self) except -1:
-        """Serve what was kept, after an answer or when the client has taken its bytes."""
-        cdef bytes carry = self._carry
-        if carry is not None and not (self._is_closing or self._is_waiting or self._is_backlogged):
-            self._serve(carry)
-        if self._is_closing or (self._is_ended and not self._is_waiting and not self._is_backlogged):
-            self._finish()
+    cdef int _shut(self) except -1:
+        if self._is_open and self._phase != LINGERING:
+            self._phase = LINGERING
+            self._since_ms = self._front.now_ms
+            self._is_closing = True
+            self._transport.close()             # after what waits in it was sent; connection_lost follows
         return 0
 
-    cdef int _flush(self) except -1:
-        cdef Front front = self._front
-        cdef ssize_t sent = 0
-        cdef size_t size = front._out_size
-        if size == 0:
-            return 0
-        front._out_size = 0
-        if self._fd < 0:
-            return 0
-        if self._has_written and self._transport.get_write_buffer_size() == 0:
-            self._has_written = False
-        if self._is_plain and not self._has_written:
-            sent = send(self._fd, front._out, size, MSG_DONTWAIT | MSG_NOSIGNAL)
-            if sent == <ssize_t>size:
-                return 0
-            if sent < 0:
-                if errno not in (EAGAIN, EINTR):
-                    self._transport.abort()     # the client is gone; connection_lost follows
-                    self._fd = -1
-                    return 0
-                sent = 0
-            # From here on the transport says when the client has taken everything: resume_writing at 0 bytes.
-            self._transport.set_write_buffer_limits(0)
-        self._has_written = True
-        self._transport.write(PyBytes_FromStringAndSize(front._out + sent, size - sent))
+    cdef int _drop(self) except -1:
+        if self._is_open:
+            self._is_closing = True
+            self._transport.abort()
         return 0
 
-    cdef int _finish(self) except -1:
-        if self._fd >= 0:
-            self._fd = -1
-            self._transport.close()             # after what waits in it was sent
-        return 0
-
-    # ------------------------------------------------------------------------------------------- asyncio.Protocol
+    # ------------------------------------------------------------------------------------------------ asyncio.Protocol
 
     def connection_made(self, transport):
         self._transport = transport
-        self._fd = transport.get_extra_info("socket").fileno()
-        self._is_plain = transport.get_extra_info("sslcontext") is None
-        self._front.connections.add(self)
-        self._front.counters.count(CONNECTIONS_OPENED)
+        self._is_tls = transport.get_extra_info("sslcontext") is not None
+        self._front.begin()
+        if self._roster.is_full():
+            self._front.counters.count(LIMIT_CONNECTIONS)
+            transport.abort()
+            return
+        self._roster.enter(self)
+        transport.set_write_buffer_limits(0)    # pause_writing as soon as the client does not take everything
+        socket = transport.get_extra_info("socket")
+        address_of_peer(socket.fileno(), &self._client)
+        if not self._roster.admit(self, <int>socket.family == AF_UNIX):
+            self._drop()
 
     def data_received(self, bytes data not None):
-        if self._is_closing:
+        cdef size_t carried = self._carry_size
+        cdef bytes whole = data
+        if self._is_closing or not self._is_open:
             return
-        self._serve(data if self._carry is None else self._carry + data)
+        if carried > 0:
+            whole = PyBytes_FromStringAndSize(self._carry, carried) + data
+            free(self._carry)
+            self._carry = NULL
+            self._carry_size = 0
+        if self._can_serve():
+            self._serve(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
+        else:
+            self._keep(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
+            self._watch()
 
     def eof_received(self):
         """A half-closed client still gets its answers; returning True keeps the transport open for them."""
         self._is_ended = True
-        return self._is_waiting or self._is_backlogged
+        return self._is_waiting or self._is_deferred or self._is_unsent
 
     def pause_writing(self):
-        self._is_backlogged = True
+        self._is_unsent = True
+        self._front.read_clock()
+        self._phase = UNSENT
+        self._since_ms = self._front.now_ms
 
     def resume_writing(self):
-        self._is_backlogged = False
+        self._is_unsent = False
+        self._front.read_clock()
         self._go_on()
 
     def connection_lost(self, error):
-        self._fd = -1
-        self._is_closing = True
-        self._carry = None
-        self._front.connections.discard(self)
-        self._front.counters.count(CONNECTIONS_CLOSED)
-
-    # ------------------------------------------------------------------------------------------------ public API
-
-    def answer(self, Answer answer not None, str tier not None):
-        """Answer the request that waits. Called by the resolver, once for each call of its own."""
-        cdef int place = _TIERS[tier]
-        if self._fd < 0:
-            return                              # the client left meanwhile
-        self._is_waiting = False
-        if answer.kind == REDIRECT:
-            self._front.counters.count(place)
-            self._front._write_redirect(
-                answer.status, PyBytes_AS_STRING(answer.target), PyBytes_GET_SIZE(answer.target), self._ending
-            )
-            self._is_closing = self._ending == CLOSE
-        elif answer.kind == UNRESOLVED:
-            self._answer_status(UNAVAILABLE, place)
-        else:
-            self._answer_status(NOT_FOUND if answer.kind == ABSENT else GONE, place)
-        self._flush()
-        self._go_on()
-
-    def close_if_idle(self):
-        """Close a connection that waits for nothing, when the worker drains.
-
-        One that has not asked anything yet is left alone: its first request is on its way.
-        """
-        if self._host_size >= 0 and not self._is_waiting and not self._is_backlogged and self._carry is None:
-            self._finish()
+        if self._is_open:
+            self._roster.leave(self)

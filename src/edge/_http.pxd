@@ -9,6 +9,14 @@ cdef enum:
     HOST_BYTES_MAX = 255        # a name of DNS is at most 253 octets; with its port, what the domain table can hold
     CODE_BYTES_MAX = 64         # of a link's code
 
+cpdef enum PathKind:
+    CODE_PATH = 0
+    ROOT = 1
+    ROBOTS = 2
+    FAVICON = 3
+    WELL_KNOWN = 4
+    NO_CODE = 5
+
 cpdef enum Status:
     OK = 200
     MOVED = 301
@@ -18,8 +26,10 @@ cpdef enum Status:
     BAD_REQUEST = 400
     NOT_FOUND = 404
     METHOD_NOT_ALLOWED = 405
+    REQUEST_TIMEOUT = 408
     GONE = 410
     URI_TOO_LONG = 414
+    TOO_MANY_REQUESTS = 429
     HEAD_TOO_LARGE = 431
     NOT_IMPLEMENTED = 501
     UNAVAILABLE = 503
@@ -47,3 +57,5 @@ cdef struct Head:
 cdef int parse_head(const char* data, size_t size, Head* head) noexcept nogil
 # Whether the path is "/" and a code of 1..64 characters of 0-9, A-Z, a-z, "_", "-".
 cdef bint is_code_path(const char* path, size_t size) noexcept nogil
+cdef int decode_code(const char* path, size_t size, char* out) noexcept nogil
+cdef int classify_path(const char* path, size_t size) noexcept nogil

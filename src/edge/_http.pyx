@@ -291,15 +291,22 @@ cdef bint is_code_path(const char* path, size_t size) noexcept nogil:
     return 2 <= size <= CODE_BYTES_MAX + 1 and _skip(path + 1, path + size, IS_CODE) == path + size
 
 
-# ---------------------------------------------------------------------------------------------------- public API
+cdef int decode_code(const char* path, size_t size, char* out) noexcept nogil:
+    if not is_code_path(path, size): return -1
+    memcpy(out, path + 1, size - 1)
+    return <int>size - 1
+cdef int classify_path(const char* path, size_t size) noexcept nogil:
+    return NO_CODE
 
 REASONS = {
     OK: "OK",
     BAD_REQUEST: "Bad Request",
     NOT_FOUND: "Not Found",
     METHOD_NOT_ALLOWED: "Method Not Allowed",
+    REQUEST_TIMEOUT: "Request Timeout",
     GONE: "Gone",
     URI_TOO_LONG: "URI Too Long",
+    TOO_MANY_REQUESTS: "Too Many Requests",
     HEAD_TOO_LARGE: "Request Header Fields Too Large",
     NOT_IMPLEMENTED: "Not Implemented",
     UNAVAILABLE: "Service Unavailable",

@@ -52,6 +52,26 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     origin_queue_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5000
     origin_timeout_ms: Milliseconds = 1000
     drain_ms: Milliseconds = 5000
+    root_target: str = ""
+    robots: Literal["allow", "disallow"] = "allow"
+    referrer_policy: str = ""
+    hsts: str = ""
+    first_byte_timeout_ms: Milliseconds = 10_000
+    head_timeout_ms: Milliseconds = 10_000
+    idle_timeout_ms: Milliseconds = 75_000
+    unsent_timeout_ms: Milliseconds = 30_000
+    linger_timeout_ms: Milliseconds = 2000
+    connection_requests_max: Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)] = 10_000
+    pipeline_max: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+    unsent_bytes_max: Annotated[int, msgspec.Meta(ge=131_072, le=2**34)] = 64 * 2**20
+    connections_max: int = 20000
+    client_connections_max: int = 1000
+    budget_clients_max: int = 65536
+    unknown_codes_per_s: int = 20
+    unknown_codes_burst: int = 200
+    trusted_networks: tuple[str, ...] = ()
+    forwarded: str = "off"
+    proxy_protocol: str = "off"
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from edge._counters import Counters
-from edge._fast import ORIGIN_SHARD, Answer, Connection, Front, Tier
+from edge._connection import Connection, Tier
+from edge._front import ORIGIN_SHARD, Answer, Front
 from edge.config import EdgeConfig
 from edge.origin import Lookup, Origin
 from edge.shards import Shard

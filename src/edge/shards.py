@@ -27,7 +27,7 @@ import hiredis
 import structlog
 
 from edge._counters import Counters
-from edge._fast import Front
+from edge._front import Front
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.verdict import DOUBTFUL, Verdict, judge

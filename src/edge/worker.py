@@ -20,7 +20,9 @@ import structlog
 
 from edge._cache import Cache
 from edge._counters import Counters
-from edge._fast import Front
+from edge._connection import Roster
+from edge._fast import Door
+from edge._front import Front
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.origin import Origin
@@ -57,8 +59,16 @@ class Worker:
         self._origin = Origin(config, self._counters)
         self._resolver = Resolver(config, self._counters, self._origin)
         self._front = Front(
-            self._counters, Cache(config.cache_bytes), Cache(config.absence_cache_bytes), self._resolver.resolve
+            self._counters,
+            Cache(config.cache_bytes),
+            Cache(config.absence_cache_bytes),
+            self._resolver.resolve,
+            lambda key, key_hash: None,
+            config,
         )
+        loop = asyncio.get_running_loop()
+        self._roster = Roster(self._front, loop.call_soon, config)
+        self._door = Door(loop, self._roster)
         self._resolver.bind(self._front)
         self._store = Store(config.state_dir)
         self._map: Map | None = None
@@ -143,11 +153,11 @@ class Worker:
         self._spawn(self._sweep())
         try:
             if await self._boot():
-                server = await loop.create_server(self._front.connection, sock=self._slot.listener, backlog=BACKLOG)
+                self._door.listen(self._slot.listener)
                 self._is_serving = True
                 log.info("worker serves")
                 await self._stopping.wait()
-                server.close()
+                self._door.stop_listening()
                 await self._drain()
         finally:
             self._counters.set("is_ready", 0)
@@ -185,6 +195,7 @@ class Worker:
             now_ms = monotonic_ms()
             for shard in list(self._shards.values()):
                 shard.sweep(now_ms)
+            self._roster.sweep()
             self._report(now_ms)
             await asyncio.sleep(SWEEP_MS / 1000)
 
@@ -206,9 +217,9 @@ class Worker:
     async def _drain(self) -> None:
         """Let each open connection have one more answer, for at most drain_ms."""
         self._front.drain()
-        for connection in list(self._front.connections):
-            connection.close_if_idle()
-        await self._until(lambda: not self._front.connections, timeout_ms=self._config.drain_ms)
+        self._roster.close_idle()
+        await self._until(lambda: not len(self._roster), timeout_ms=self._config.drain_ms)
+        self._door.close()
 
     async def _until(self, condition: Callable[[], bool], timeout_ms: int | None = None) -> None:
         """Wait for the condition, which is looked at as often as deadlines are swept."""

@@ -1,0 +1,38 @@
+"""One client's connection, and the roster of all that are open."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from edge._front import Answer, Front
+from edge.config import EdgeConfig
+
+Tier = Literal["shard", "origin", "stale", "none"]
+
+class Roster:
+    """The open connections of a worker, and their bounds in number and time: the limits of `config`.
+
+    `call_soon` is the loop's. `len()` is the number of open connections.
+    """
+
+    front: Front
+
+    def __init__(self, front: Front, call_soon: Callable[..., object], config: EdgeConfig) -> None: ...
+    def sweep(self) -> None:
+        """End what takes longer than it may; to be called some twenty times a second, sees all once a second."""
+
+    def close_idle(self) -> int:
+        """Close the connections between two requests; how many are open, those that are closing among them."""
+
+    def close(self) -> None:
+        """Close all connections at once."""
+
+    def __len__(self) -> int: ...
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of answers that clients do not take."""
+
+class Connection:
+    """One client. Made by the door only."""
+
+    def answer(self, answer: Answer, tier: Tier) -> None:
+        """Answer the request that waits for the resolver, and serve what came behind it."""
