@@ -7,6 +7,10 @@ cdef enum:
     BASE62_DIGITS_MAX = 11              # 62^11 > 2^64
 
 
+# SipHash-2-4 of `size` bytes at `data`, which is borrowed for the call only.
+cdef uint64_t siphash_of(const unsigned char* data, size_t size, uint64_t key0, uint64_t key1) noexcept nogil
+
+
 cdef class CodePermutation:
     cdef uint64_t _key0, _key1          # SipHash key, from the 16 secret bytes
 

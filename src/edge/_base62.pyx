@@ -44,7 +44,7 @@ cdef inline void _sip_round(uint64_t* v) noexcept nogil:
     v[2] += v[1]; v[1] = _rotate(v[1], 17) ^ v[2]; v[2] = _rotate(v[2], 32)
 
 
-cdef uint64_t _siphash(const unsigned char* data, size_t size, uint64_t key0, uint64_t key1) noexcept nogil:
+cdef uint64_t siphash_of(const unsigned char* data, size_t size, uint64_t key0, uint64_t key1) noexcept nogil:
     cdef uint64_t[4] v
     cdef uint64_t lane = 0, last = <uint64_t>size << 56
     cdef size_t at = 0
@@ -106,7 +106,7 @@ def siphash24(bytes key not None, bytes data not None):
         raise ValueError("a SipHash key has 16 bytes")
     memcpy(&key0, PyBytes_AS_STRING(key), 8)
     memcpy(&key1, PyBytes_AS_STRING(key) + 8, 8)
-    return _siphash(<const unsigned char*>PyBytes_AS_STRING(data), len(data), key0, key1)
+    return siphash_of(<const unsigned char*>PyBytes_AS_STRING(data), len(data), key0, key1)
 
 
 @cython.final
@@ -124,7 +124,7 @@ cdef class CodePermutation:
 
     cdef uint64_t _mix(self, uint64_t half, int round_number) noexcept:
         cdef uint64_t block = half | (<uint64_t>round_number << 32)
-        return _siphash(<const unsigned char*>&block, 8, self._key0, self._key1) & HALF_MASK
+        return siphash_of(<const unsigned char*>&block, 8, self._key0, self._key1) & HALF_MASK
 
     cdef uint64_t _permute(self, uint64_t number) noexcept:
         cdef uint64_t left = number >> HALF_BITS, right = number & HALF_MASK, swap

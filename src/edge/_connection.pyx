@@ -474,7 +474,7 @@ cdef class Connection:
         self._is_waiting = False
         self._front.begin()
         if answer.kind != ABSENT and self._asker_key != 0:
-            self._roster.budgets.give(self._asker_key, self._front.now_ms)
+            self._roster.budgets.give(self._asker_key)
         if answer.kind == REDIRECT:
             self._front.counters.count(place)
             self._front.write_redirect(

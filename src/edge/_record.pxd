@@ -21,7 +21,6 @@ cdef struct Record:
     int64_t not_before_ms       # since 1970 UTC, or NEVER
     int64_t not_after_ms        # since 1970 UTC, or NEVER
     const unsigned char* target  # borrowed from the decoded bytes
-    uint32_t cache_max_age_s
     uint16_t target_size        # bytes
 
 

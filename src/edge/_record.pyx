@@ -67,7 +67,6 @@ cdef int decode_record(const unsigned char* data, size_t size, Record* record) n
     memcpy(&record.version, data + 4, 4)
     memcpy(&record.link_id, data + 8, 8)
     record.is_disabled = flags & FLAG_DISABLED
-    record.cache_max_age_s = 0xffffffff
     record.not_before_ms = record.not_after_ms = NEVER
     record.target = NULL
     record.target_size = 0
