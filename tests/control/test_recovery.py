@@ -18,7 +18,7 @@ from tests.control.station import Station, eventually, fence_of, fetch, held, he
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys
-from wire.record import Tombstone
+from wire.record import LinkRecord, Tombstone
 
 CODES = [f"c{number}" for number in range(30)]
 
@@ -29,13 +29,18 @@ def _log_of(server: RedisServer) -> Path:
     return log
 
 
+def _lifetime(shards: list[RedisServer], code: str) -> int | None:
+    found = held(shards, code)
+    return found.cache_max_age_s if isinstance(found, LinkRecord) else None
+
+
 def test_shard_killed_with_a_lost_tail_is_recovered_exactly(station: Station, shards: list[RedisServer]) -> None:
     """Its log ends in the past; what was written after that is written again before it is trusted, and no more."""
     for code in CODES:
         station.create("https://a.example/old", code=code)
     lengths = [_log_of(server).stat().st_size for server in shards]
     for code in CODES[:10]:
-        station.patch(code, target="https://a.example/new")
+        station.patch(code, target="https://a.example/new", cache_max_age_s=60)
     station.client.delete(f"/api/v1/links/{CODES[10]}?wait=edges")
     station.create("https://a.example/born", code="born")
     for server, length in zip(shards, lengths, strict=True):
@@ -46,6 +51,7 @@ def test_shard_killed_with_a_lost_tail_is_recovered_exactly(station: Station, sh
     station.wait_trusted()
 
     assert [held_target(shards, code) for code in CODES[:10]] == ["https://a.example/new"] * 10
+    assert [_lifetime(shards, code) for code in CODES[:12]] == [60] * 10 + [None] * 2
     assert isinstance(held(shards, CODES[10]), Tombstone)
     assert [held_target(shards, code) for code in CODES[11:]] == ["https://a.example/old"] * 19
     assert held_target(shards, "born") == "https://a.example/born"
@@ -72,12 +78,13 @@ def test_shard_that_lost_nothing_redoes_nothing(station: Station, shards: list[R
 def test_emptied_shard_is_filled_again(station: Station, shards: list[RedisServer], command: str) -> None:
     """The same process, without a fence: nothing of it is final until everything is back."""
     for code in CODES:
-        station.create("https://a.example/", code=code)
+        station.create("https://a.example/", code=code, cache_max_age_s=60)
     station.client.delete(f"/api/v1/links/{CODES[0]}?wait=edges")
     with redis.Redis.from_url(shards[0].url) as client:
         client.execute_command(*command.split())
     station.wait_trusted()
     assert [held_target(shards, code) for code in CODES[1:]] == ["https://a.example/"] * 29
+    assert [_lifetime(shards, code) for code in CODES[1:]] == [60] * 29
     assert isinstance(held(shards, CODES[0]), Tombstone)
 
 
