@@ -201,9 +201,9 @@ def parse(data: bytes) -> tuple[int, str, bytes, bytes | None, bool, bool]:
 # ---- edge._record
 
 
-def decode_record(data: bytes) -> tuple[int, bytes, int, int] | None:
+def decode_record(data: bytes) -> tuple[int, bytes, int, int, int | None] | None:
     """The format's own definition, which is plain Python."""
     decoded: Any = record.decode(data)
     if isinstance(decoded, record.Tombstone):
         return None
-    return decoded.status, decoded.target, decoded.version, decoded.link_id
+    return decoded.status, decoded.target, decoded.version, decoded.link_id, decoded.cache_max_age_s

@@ -16,7 +16,8 @@ FULL = record.LinkRecord(
     target=TARGET,
     not_before_ms=1_700_000_000_000,
     not_after_ms=1_900_000_000_000,
-    tail=((1, b"rule" * 8), (2, b"rule" * 8)),
+    cache_max_age_s=86_400,
+    tail=((2, b"rule" * 8), (3, b"rule" * 8)),
 )
 LINKS = {"common": COMMON, "with all fields": FULL}
 

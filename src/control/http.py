@@ -46,6 +46,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "code_reserved": Problem(422, "The code is reserved"),
     "code_taken": Problem(409, "The code is taken"),
     "window_invalid": Problem(422, "The time of validity is empty or too early"),
+    "cache_max_age_invalid": Problem(422, "The cache lifetime is out of range"),
     "version_conflict": Problem(409, "The link has been changed meanwhile"),
     "precondition_failed": Problem(412, "The link has been changed meanwhile"),
     "link_not_found": Problem(404, "There is no such link"),

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     NEVER = -1                  # in place of an instant that is not set
+    NO_MAX_AGE = 0xFFFFFFFF     # in place of a cache lifetime that is not set
 
 cdef enum RecordKind:
     LINK = 1
@@ -22,6 +23,7 @@ cdef struct Record:
     int64_t not_after_ms        # since 1970 UTC, or NEVER
     const unsigned char* target  # borrowed from the decoded bytes
     uint16_t target_size        # bytes
+    uint32_t cache_max_age_s    # 0..31,536,000, or NO_MAX_AGE: the default policy
 
 
 # A RecordKind; negative if the record must not be used.

@@ -15,10 +15,14 @@ cdef uint8_t FLAG_NOT_AFTER = int(wire_record.Flag.HAS_NOT_AFTER)
 cdef uint8_t FLAG_TAIL = int(wire_record.Flag.HAS_TAIL)
 cdef uint8_t FLAGS_KNOWN = FLAG_TOMBSTONE | FLAG_DISABLED | FLAG_NOT_BEFORE | FLAG_NOT_AFTER | FLAG_TAIL
 cdef uint16_t TAG_CRITICAL = wire_record.TAG_CRITICAL
+cdef uint16_t TAG_CACHE_MAX_AGE = wire_record.TAG_CACHE_MAX_AGE
 cdef size_t TARGET_BYTES_MAX = wire_record.TARGET_BYTES_MAX
+cdef size_t TAIL_BYTES_MAX = wire_record.TAIL_BYTES_MAX
+cdef uint32_t CACHE_MAX_AGE_S_MAX = wire_record.CACHE_MAX_AGE_S_MAX
 
 cdef enum:
     HEAD_BYTES = 16             # format version, flags, status, version, link id
+    ENTRY_HEAD_BYTES = 4        # tag, length
 
 
 cdef inline uint16_t _read16(const unsigned char* at) noexcept nogil:
@@ -41,17 +45,33 @@ cdef bint _is_target(const unsigned char* at, size_t size) noexcept nogil:
     return 0 < size <= TARGET_BYTES_MAX and bad == 0
 
 
-cdef bint _is_tail(const unsigned char* at, const unsigned char* end) noexcept nogil:
-    """Whether the tail is whole and this build may leave out what it holds."""
-    cdef uint16_t tag
-    if at == end:
+cdef bint _read_max_age(const unsigned char* at, size_t size, uint32_t* seconds) noexcept nogil:
+    if size != 4:
         return False
-    while end - at >= 4:
+    memcpy(seconds, at, 4)
+    return seconds[0] <= CACHE_MAX_AGE_S_MAX
+
+
+cdef bint _read_tail(const unsigned char* at, size_t size, Record* record) noexcept nogil:
+    """Whether the tail is whole and this build may leave out what it does not know of it."""
+    cdef int last = -1
+    cdef uint16_t tag
+    cdef size_t length
+    if size == 0 or size > TAIL_BYTES_MAX:
+        return False
+    while size >= ENTRY_HEAD_BYTES:
         tag = _read16(at)
-        if tag & TAG_CRITICAL:
+        length = _read16(at + 2)
+        at += ENTRY_HEAD_BYTES
+        size -= ENTRY_HEAD_BYTES
+        if length > size or tag <= last or tag & TAG_CRITICAL:
             return False
-        at += 4 + _read16(at + 2)
-    return at == end
+        if tag == TAG_CACHE_MAX_AGE and not _read_max_age(at, length, &record.cache_max_age_s):
+            return False
+        last = tag
+        at += length
+        size -= length
+    return size == 0
 
 
 cdef int decode_record(const unsigned char* data, size_t size, Record* record) noexcept nogil:
@@ -68,6 +88,7 @@ cdef int decode_record(const unsigned char* data, size_t size, Record* record) n
     memcpy(&record.link_id, data + 8, 8)
     record.is_disabled = flags & FLAG_DISABLED
     record.not_before_ms = record.not_after_ms = NEVER
+    record.cache_max_age_s = NO_MAX_AGE
     record.target = NULL
     record.target_size = 0
     if flags & FLAG_TOMBSTONE:
@@ -86,7 +107,7 @@ cdef int decode_record(const unsigned char* data, size_t size, Record* record) n
     if at > end or not _is_target(record.target, record.target_size):
         return BAD_RECORD
     if flags & FLAG_TAIL:
-        return LINK if _is_tail(at, end) else BAD_RECORD
+        return LINK if _read_tail(at, end - at, record) else BAD_RECORD
     return LINK if at == end else BAD_RECORD
 
 
@@ -103,4 +124,5 @@ def decode(bytes data not None):
         raise FormatError("value", f"link record of {len(data)} bytes is malformed")
     if kind == TOMBSTONE:
         return None
-    return record.status, record.target[: record.target_size], record.version, record.link_id
+    max_age_s = None if record.cache_max_age_s == NO_MAX_AGE else record.cache_max_age_s
+    return record.status, record.target[: record.target_size], record.version, record.link_id, max_age_s

@@ -25,7 +25,8 @@ RETRY_MS_MIN: Final = 100
 RETRY_MS_MAX: Final = 2000
 
 QUERY: Final = """
-    SELECT domain_id, code, link_id, version, status, target, is_enabled, not_before, not_after
+    SELECT domain_id, code, link_id, version, status, target, is_enabled, not_before, not_after,
+           cache_max_age_s
     FROM edge_link JOIN unnest($1::int[], $2::text[]) AS wanted (domain_id, code) USING (domain_id, code)
 """
 
@@ -162,6 +163,7 @@ def encode(row: Any) -> bytes:
             is_disabled=not row["is_enabled"],
             not_before_ms=_milliseconds(row["not_before"]),
             not_after_ms=_milliseconds(row["not_after"]),
+            cache_max_age_s=row["cache_max_age_s"],
         )
     )
 

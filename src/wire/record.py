@@ -15,7 +15,13 @@ All integers are little-endian. Version 1:
          …     …  tail: entries of tag (2), length (2), data  only with HAS_TAIL, to the end
 
 A common link is 18 bytes and its target. The tail is how the format grows: a reader skips a tag that it does not know,
-unless the tag's top bit (`TAG_CRITICAL`) says that the record must not be used without understanding it.
+unless the tag's top bit (`TAG_CRITICAL`) says that the record must not be used without understanding it. Tags rise from
+entry to entry, so none stands twice and a record has only one encoding. Known tags:
+
+    tag  length  data
+      1       4  cache lifetime in seconds, 0..31,536,000: how long browsers and shared caches may keep the answer. A
+                 link without it, or a reader that skips it, has the default policy, under which edits take effect
+
 Projectors compare `version` inside Redis, so it stays at offset 4 in every later format.
 """
 
@@ -32,12 +38,19 @@ TARGET_BYTES_MAX: Final = 8192
 LINK_VERSION_MAX: Final = 2**32 - 1
 TAIL_BYTES_MAX: Final = 65_535
 TAG_CRITICAL: Final = 0x8000
+TAG_CACHE_MAX_AGE: Final = 1
+# A year, the most that caches were asked to respect (RFC 2616 14.21); RFC 9111 names no other limit below 2^31.
+CACHE_MAX_AGE_S_MAX: Final = 31_536_000
 
 _HEAD: Final = struct.Struct("<BBHIQ")
 _INSTANT: Final = struct.Struct("<Q")
 _LENGTH: Final = struct.Struct("<H")
 _TAIL_ENTRY: Final = struct.Struct("<HH")
+_SECONDS: Final = struct.Struct("<I")
 _TARGET_BYTES: Final = frozenset(range(0x21, 0x7F))
+
+
+Tail = tuple[tuple[int, bytes], ...]
 
 
 class Flag(enum.IntFlag):
@@ -55,7 +68,9 @@ _FLAGS_KNOWN: Final = int(Flag.TOMBSTONE | Flag.DISABLED | Flag.HAS_NOT_BEFORE |
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkRecord:
-    """One link as the edge needs it. Instants are milliseconds since 1970 UTC; `tail` holds (tag, data) pairs."""
+    """One link as the edge needs it. Instants are milliseconds since 1970 UTC; `cache_max_age_s` None is the default
+    policy; `tail` holds the (tag, data) pairs that this build does not know.
+    """
 
     link_id: int
     version: int
@@ -64,7 +79,8 @@ class LinkRecord:
     is_disabled: bool = False
     not_before_ms: int | None = None
     not_after_ms: int | None = None
-    tail: tuple[tuple[int, bytes], ...] = ()
+    cache_max_age_s: int | None = None
+    tail: Tail = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +105,7 @@ def encode(record: LinkRecord | Tombstone) -> bytes:
             b"" if record.not_after_ms is None else _INSTANT.pack(record.not_after_ms),
             _LENGTH.pack(len(record.target)),
             record.target,
-            *(_TAIL_ENTRY.pack(tag, len(data)) + data for tag, data in record.tail),
+            *(_TAIL_ENTRY.pack(tag, len(data)) + data for tag, data in _whole_tail(record)),
         )
     )
 
@@ -125,6 +141,7 @@ def _decode_link(data: bytes, flags: int, status: int, version: int, link_id: in
     at += _LENGTH.size
     if at + length > len(data):
         raise FormatError("truncated", "link record ends inside its target")
+    tail = _decode_tail(data[at + length :], bool(flags & Flag.HAS_TAIL))
     record = LinkRecord(
         link_id=link_id,
         version=version,
@@ -133,16 +150,17 @@ def _decode_link(data: bytes, flags: int, status: int, version: int, link_id: in
         is_disabled=bool(flags & Flag.DISABLED),
         not_before_ms=not_before_ms,
         not_after_ms=not_after_ms,
-        tail=_decode_tail(data[at + length :], bool(flags & Flag.HAS_TAIL)),
+        cache_max_age_s=_decode_cache_max_age(tail),
+        tail=tuple(entry for entry in tail if entry[0] != TAG_CACHE_MAX_AGE),
     )
     _check_link(record)
     return record
 
 
-def _decode_tail(data: bytes, is_expected: bool) -> tuple[tuple[int, bytes], ...]:
+def _decode_tail(data: bytes, is_expected: bool) -> Tail:
     if bool(data) != is_expected:
         raise FormatError("tail", "link record's tail and its flag disagree")
-    entries = []
+    entries: list[tuple[int, bytes]] = []
     at = 0
     while at < len(data):
         if at + _TAIL_ENTRY.size > len(data):
@@ -153,9 +171,28 @@ def _decode_tail(data: bytes, is_expected: bool) -> tuple[tuple[int, bytes], ...
             raise FormatError("truncated", "link record ends inside its tail")
         if tag & TAG_CRITICAL:
             raise FormatError("tail", f"link record needs a reader that knows tail tag {tag:#06x}")
+        if entries and tag <= entries[-1][0]:
+            raise FormatError("tail", f"link record's tail has tag {tag:#06x} twice or out of order")
         entries.append((tag, data[at : at + length]))
         at += length
     return tuple(entries)
+
+
+def _decode_cache_max_age(tail: Tail) -> int | None:
+    data = dict(tail).get(TAG_CACHE_MAX_AGE)
+    if data is None:
+        return None
+    if len(data) != _SECONDS.size:
+        raise FormatError("tail", f"link record's cache lifetime has {len(data)} bytes instead of {_SECONDS.size}")
+    seconds: int = _SECONDS.unpack(data)[0]
+    return seconds
+
+
+def _whole_tail(record: LinkRecord) -> Tail:
+    """The entries as they are written: the known ones are kept as fields."""
+    if record.cache_max_age_s is None:
+        return record.tail
+    return tuple(sorted((*record.tail, (TAG_CACHE_MAX_AGE, _SECONDS.pack(record.cache_max_age_s)))))
 
 
 def _check_link(record: LinkRecord) -> None:
@@ -164,9 +201,22 @@ def _check_link(record: LinkRecord) -> None:
     _require(_TARGET_BYTES.issuperset(record.target), "target has bytes outside 0x21-0x7e")
     for instant in (record.not_before_ms, record.not_after_ms):
         _require(instant is None or 0 <= instant < 2**63, f"instant {instant} is not in 0..2^63-1 ms")
+    seconds = record.cache_max_age_s
+    _require(
+        seconds is None or 0 <= seconds <= CACHE_MAX_AGE_S_MAX,
+        f"cache lifetime of {seconds} s is not in 0..{CACHE_MAX_AGE_S_MAX}",
+    )
+    _check_tail(record)
+
+
+def _check_tail(record: LinkRecord) -> None:
+    tags = [tag for tag, _ in record.tail]
+    _require(tags == sorted(set(tags)), "tags of the tail do not rise")
+    _require(TAG_CACHE_MAX_AGE not in tags, "the cache lifetime is a field, not an entry of the tail")
     for tag, data in record.tail:
         _require(0 <= tag <= 0xFFFF and len(data) <= 0xFFFF, f"tail entry {tag:#x} of {len(data)} bytes is too large")
-    _require(sum(len(data) + 4 for _, data in record.tail) <= TAIL_BYTES_MAX, "tail is larger than 65,535 bytes")
+    size = sum(_TAIL_ENTRY.size + len(data) for _, data in _whole_tail(record))
+    _require(size <= TAIL_BYTES_MAX, f"tail of {size} bytes, {TAIL_BYTES_MAX} can be held")
 
 
 def _flags(record: LinkRecord) -> int:
@@ -174,7 +224,7 @@ def _flags(record: LinkRecord) -> int:
         (Flag.DISABLED if record.is_disabled else 0)
         | (Flag.HAS_NOT_BEFORE if record.not_before_ms is not None else 0)
         | (Flag.HAS_NOT_AFTER if record.not_after_ms is not None else 0)
-        | (Flag.HAS_TAIL if record.tail else 0)
+        | (Flag.HAS_TAIL if _whole_tail(record) else 0)
     )
 
 

@@ -1,5 +1,6 @@
 """The command line: what operators type, and what they are told when it cannot be done."""
 
+import json
 import os
 import select
 import signal
@@ -11,8 +12,19 @@ from pathlib import Path
 import pytest
 
 from control.domains import service as domains
-from tests.control.station import DEADLINE_S, SHORT_URL, Station, fetch, held_target, is_trusted, prepare, with_database
+from tests.control.station import (
+    DEADLINE_S,
+    SHORT_URL,
+    Station,
+    fetch,
+    held,
+    held_target,
+    is_trusted,
+    prepare,
+    with_database,
+)
 from tests.stack.server import RedisServer
+from wire.record import LinkRecord
 
 STOP_DEADLINE_S = 5
 SRC = str(Path(__file__).parents[2] / "src")
@@ -93,16 +105,45 @@ def test_import_stores_and_projects_a_file(ready_url: str, shards: list[RedisSer
     assert all(map(is_trusted, shards))
 
 
+def test_lifetime_can_be_given_by_command_and_file(ready_url: str, shards: list[RedisServer], tmp_path: Path) -> None:
+    """An option of create; a third column of the file, which may be empty or missing."""
+    assert _run(ready_url, "link", "create", "https://a.example/", "--code=one", "--cache-max-age-s=60").returncode == 0
+    assert json.loads(_run(ready_url, "link", "get", "one").stdout)["cache_max_age_s"] == 60
+    assert "60 s" in _run(ready_url, "link", "list").stdout
+    refused = _run(ready_url, "link", "create", "https://a.example/", "--cache-max-age-s=31536001")
+    assert (refused.returncode, "cache_max_age_invalid" in refused.stderr) == (1, True)
+    fetch(
+        ready_url,
+        "INSERT INTO links (domain_id, code, key_hash, target, deleted_at, cache_max_age_s) VALUES "
+        "(1, 'again', 0, 'https://old.example/', now(), 5)",
+    )
+    file = tmp_path / "links.csv"
+    lines = ("kept,https://a.example/,31536000", "zero,https://a.example/,0", "none,https://a.example/,", "again,")
+    file.write_text("\n".join(lines) + "https://a.example/\n")
+    result = _run(ready_url, "link", "import", str(file))
+    assert "4 links created" in result.stdout, result.stderr
+    expected = {"one": 60, "kept": 31_536_000, "zero": 0, "none": None, "again": None}
+    assert dict(fetch(ready_url, "SELECT code, cache_max_age_s FROM links")) == expected
+    for code, seconds in expected.items():
+        found = held(shards, code)
+        assert isinstance(found, LinkRecord)
+        assert found.cache_max_age_s == seconds
+
+
 def test_import_names_every_bad_line_and_stores_nothing(ready_url: str, tmp_path: Path) -> None:
     """The whole file is checked first."""
     file = tmp_path / "links.csv"
     file.write_text(
         "ok,https://example.com/\n" "ok,https://example.com/\n" "a b,https://example.com/\n" "one\n"
-        "x,javascript:alert(1)\n" "y,http://go.example/z\n"
+        "x,javascript:alert(1)\n" "y,http://go.example/z\n" "s,https://example.com/,soon\n"
+        "t,https://example.com/,31536001\n" "u,https://example.com/,1,2\n"
     )  # fmt: skip
     result = _run(ready_url, "link", "import", str(file))
     assert result.returncode == 1
-    for line, code in ((2, "code_taken"), (3, "code_invalid"), (4, "import_invalid"), (5, "target_scheme")):
+    for line, code in (
+        (2, "code_taken"), (3, "code_invalid"), (4, "import_invalid"), (5, "target_scheme"),
+        (7, "cache_max_age_invalid"), (8, "cache_max_age_invalid"), (9, "import_invalid"),
+    ):  # fmt: skip
         assert any(text.startswith(f"line {line}:") and code in text for text in result.stderr.splitlines())
     assert fetch(ready_url, "SELECT count(*) FROM links") == [(0,)]
 

@@ -45,6 +45,24 @@ def test_two_at_once_apply_each_migration_once(database_url: str) -> None:
     assert fetch(database_url, "SELECT count(*) FROM migrations") == [(len(migrations.available()),)]
 
 
+def test_links_of_before_the_lifetime_have_none(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database of the first migration alone, with a link and a grant, goes forward and loses neither."""
+    everything = migrations.available()
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "available", lambda: everything[:1])
+        with_database(database_url, migrations.migrate)
+    fetch(
+        database_url,
+        "WITH d AS (INSERT INTO domains (host, base_url) VALUES ('sho.rt', 'http://sho.rt') RETURNING id) "
+        "INSERT INTO links (domain_id, code, key_hash, target) SELECT id, 'abc', 0, 'https://a.example/' FROM d",
+    )
+    assert with_database(database_url, migrations.migrate) == everything[1:]
+    assert fetch(database_url, "SELECT code, version, cache_max_age_s FROM edge_link") == [("abc", 1, None)]
+    assert fetch(database_url, "UPDATE links SET target = 'https://b.example/' RETURNING code") == [("abc",)]
+    query = "SELECT table_name FROM information_schema.role_table_grants WHERE grantee = 'pointsman_edge'"
+    assert fetch(database_url, query) == [("edge_link",)]
+
+
 def test_check_tells_an_empty_database_from_a_current_one(database_url: str) -> None:
     """Before: what to do. After: nothing."""
 

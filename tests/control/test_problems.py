@@ -59,6 +59,11 @@ CREATE_CASES: list[tuple[str | bytes, str, str | None]] = [
         "window_invalid",
         "/not_after",
     ),
+    ('{"target": "https://example.com/", "cache_max_age_s": "60"}', "field_type", "/cache_max_age_s"),
+    ('{"target": "https://example.com/", "cache_max_age_s": 1.5}', "field_type", "/cache_max_age_s"),
+    ('{"target": "https://example.com/", "cache_max_age_s": true}', "field_type", "/cache_max_age_s"),
+    ('{"target": "https://example.com/", "cache_max_age_s": -1}', "cache_max_age_invalid", "/cache_max_age_s"),
+    ('{"target": "https://example.com/", "cache_max_age_s": 31536001}', "cache_max_age_invalid", "/cache_max_age_s"),
     ('{"target": "https://example.com/", "tragte": 1}', "field_unknown", "/tragte"),
     ('{"target": "https://example.com/", "a/b~c": 1}', "field_unknown", "/a~1b~0c"),
     ('{"target": "https://example.com/", "version": 1}', "field_unknown", "/version"),
@@ -180,6 +185,9 @@ PATCH_CASES: list[tuple[str, dict[str, str], str]] = [
     ('{"status": 301}', {"If-Match": "7"}, "if_match_invalid"),
     ('{"status": 301}', {"If-Match": 'W/"1"'}, "if_match_invalid"),
     ('{"not_after": "2020-01-01T00:00:00Z"}', {}, "window_invalid"),
+    ('{"cache_max_age_s": "60"}', {}, "field_type"),
+    ('{"cache_max_age_s": -1}', {}, "cache_max_age_invalid"),
+    ('{"cache_max_age_s": 60, "version": 7}', {}, "version_conflict"),
 ]
 
 

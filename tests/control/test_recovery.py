@@ -18,7 +18,7 @@ from tests.control.station import Station, eventually, fence_of, fetch, held, he
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys
-from wire.record import Tombstone
+from wire.record import LinkRecord, Tombstone
 
 CODES = [f"c{number}" for number in range(30)]
 
@@ -29,13 +29,18 @@ def _log_of(server: RedisServer) -> Path:
     return log
 
 
+def _lifetime(shards: list[RedisServer], code: str) -> int | None:
+    found = held(shards, code)
+    return found.cache_max_age_s if isinstance(found, LinkRecord) else None
+
+
 def test_shard_killed_with_a_lost_tail_is_recovered_exactly(station: Station, shards: list[RedisServer]) -> None:
     """Its log ends in the past; what was written after that is written again before it is trusted, and no more."""
     for code in CODES:
         station.create("https://a.example/old", code=code)
     lengths = [_log_of(server).stat().st_size for server in shards]
     for code in CODES[:10]:
-        station.patch(code, target="https://a.example/new")
+        station.patch(code, target="https://a.example/new", cache_max_age_s=60)
     station.client.delete(f"/api/v1/links/{CODES[10]}?wait=edges")
     station.create("https://a.example/born", code="born")
     for server, length in zip(shards, lengths, strict=True):
@@ -46,6 +51,7 @@ def test_shard_killed_with_a_lost_tail_is_recovered_exactly(station: Station, sh
     station.wait_trusted()
 
     assert [held_target(shards, code) for code in CODES[:10]] == ["https://a.example/new"] * 10
+    assert [_lifetime(shards, code) for code in CODES[:12]] == [60] * 10 + [None] * 2
     assert isinstance(held(shards, CODES[10]), Tombstone)
     assert [held_target(shards, code) for code in CODES[11:]] == ["https://a.example/old"] * 19
     assert held_target(shards, "born") == "https://a.example/born"
@@ -72,12 +78,13 @@ def test_shard_that_lost_nothing_redoes_nothing(station: Station, shards: list[R
 def test_emptied_shard_is_filled_again(station: Station, shards: list[RedisServer], command: str) -> None:
     """The same process, without a fence: nothing of it is final until everything is back."""
     for code in CODES:
-        station.create("https://a.example/", code=code)
+        station.create("https://a.example/", code=code, cache_max_age_s=60)
     station.client.delete(f"/api/v1/links/{CODES[0]}?wait=edges")
     with redis.Redis.from_url(shards[0].url) as client:
         client.execute_command(*command.split())
     station.wait_trusted()
     assert [held_target(shards, code) for code in CODES[1:]] == ["https://a.example/"] * 29
+    assert [_lifetime(shards, code) for code in CODES[1:]] == [60] * 29
     assert isinstance(held(shards, CODES[0]), Tombstone)
 
 
@@ -210,6 +217,56 @@ async def _recover(scene: Scene, shard: ShardConnection, crash: RedisServer | No
         await recovery.redo_tail(connection, shard, await scene.published(), observed, lambda: None)
 
 
+def test_old_process_takes_no_change_while_the_new_one_is_told_again(
+    database_url: str, shards: list[RedisServer], redis_factory: RedisFactory
+) -> None:
+    """The shard's address leads to another process, and the old one is alive behind the projector's connection.
+
+    1. the keeper reaches the new process, queues again what it lacks, and commits;
+    2. a projector still has a connection to the old process; a change that it wrote there would be noted as written;
+    3. the keeper adopts the new process, which never got that change.
+    """
+
+    async def work(scene: Scene) -> None:
+        await scene.put("abc", "https://a.example/1")
+        (batch,) = (await scene.project()).numbered
+        old, new = shards[int(batch.shard_id[-1])], redis_factory()
+        shard = await connect_writer(batch.shard_id, new.url)
+        with redis.Redis.from_url(old.url) as client:
+            await shard.pipeline(
+                [("SET", keys.FENCE, client.get(keys.FENCE)), ("SET", keys.SEQUENCE, batch.number - 1)]
+            )
+        with pytest.raises(Error, match=r"does not answer|closed"):
+            await _recover(scene, shard, crash=new)
+        await scene.put("abc", "https://a.example/2")
+        result = await scene.project()
+        assert (result.numbered, result.parked) == ([], 1)
+        assert held_target([old], "abc") == "https://a.example/1"
+
+    play(database_url, shards, work)
+
+
+def test_tail_whose_notes_were_purged_meanwhile_is_not_redone(database_url: str, shards: list[RedisServer]) -> None:
+    """The floor has risen above the recovered number since the keeper decided: nothing is changed, a fill follows."""
+
+    async def work(scene: Scene) -> None:
+        await scene.put("abc", "https://a.example/1")
+        (batch,) = (await scene.project()).numbered
+        shard = await connect_writer(batch.shard_id, shards[int(batch.shard_id[-1])].url)
+        observed = await recovery.observe(shard)
+        await scene.rows("UPDATE shards SET floor_seq = 1000, run_id = 'another'")
+        before = await scene.rows("SELECT * FROM shards, projected ORDER BY id")
+        async with scene.database.dedicated() as connection:
+            with pytest.raises(Error, match="too late for its notes"):
+                await recovery.redo_tail(connection, shard, await scene.published(), observed, lambda: None)
+            state = (await store.states(connection, [shard.shard_id]))[shard.shard_id]
+        assert await scene.rows("SELECT * FROM shards, projected ORDER BY id") == before
+        assert decide(state, observed, 1) == "full"
+        await shard.close()
+
+    play(database_url, shards, work)
+
+
 def test_filling_shard_is_written_and_trusted_for_what_it_has(database_url: str, shards: list[RedisServer]) -> None:
     """While it is filled its fence does not say complete; a change made meanwhile is there, and stays."""
 
@@ -247,23 +304,6 @@ def test_shard_flushed_while_it_is_filled_is_not_called_complete(database_url: s
             with pytest.raises(Error, match="fence"):
                 await recovery.finish_fill(connection, shard, published, filling)
         assert fence_of(shards[0]) is None
-
-    play(database_url, shards, work)
-
-
-def test_notes_that_are_purged_raise_the_floor(database_url: str, shards: list[RedisServer]) -> None:
-    """Below the floor nothing could tell what is missing, so a shard that fell below it is filled."""
-
-    async def work(scene: Scene) -> None:
-        for number in range(5):
-            await scene.put("abc", f"https://a.example/{number}")
-            (batch,) = (await scene.project()).numbered
-        async with scene.database.transaction() as connection:
-            await store.state_for_update(connection, batch.shard_id)
-            assert await store.purge_projected(connection, batch.shard_id, 0, 3) == 3
-            state = await store.state_for_update(connection, batch.shard_id)
-        assert state.floor_seq == batch.number - 2
-        assert await scene.rows("SELECT min(seq), max(seq) FROM projected") == [(batch.number - 1, batch.number)]
 
     play(database_url, shards, work)
 

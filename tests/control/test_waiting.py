@@ -1,10 +1,16 @@
 """?wait=edges answers when every live edge of the link's shard has the change, or says which has not."""
 
+import asyncio
 import concurrent.futures
 
+import pytest
 import redis
 
-from tests.control.station import Station, eventually
+from control.errors import Error
+from control.projection.acknowledgement import WAITS_MAX, Acknowledgements
+from control.shards.edges import Edges
+from tests.control.scene import Scene, play
+from tests.control.station import DEADLINE_S, Station, eventually
 from tests.stack.server import RedisServer
 from wire import heartbeat, keys
 from wire.heartbeat import Heartbeat
@@ -56,6 +62,37 @@ def test_change_that_cannot_be_projected_in_time_says_so(station: Station, shard
     answer = station.client.post("/api/v1/links?wait=edges&wait_ms=300", json=GOOD)
     assert answer.status_code == 201
     assert answer.json()["edges"] == {"is_complete": False, "is_projected": False, "acknowledged": [], "late": []}
+
+
+def test_number_of_those_that_wait_is_bounded(database_url: str, shards: list[RedisServer]) -> None:
+    """An edge that never acknowledges: who waits for it counts until its time is over, then others may wait."""
+
+    async def work(scene: Scene) -> None:
+        await scene.put("abc", "https://a.example/")
+        (batch,) = (await scene.project()).numbered
+        (write,) = batch.writes
+        edges = Edges()
+        of_shard = edges.of(batch.shard_id)
+        of_shard.live["stuck"] = Heartbeat(edge_id="stuck", build="test", epoch=1, sequence=0)
+        of_shard.is_known = True
+        acknowledgements = Acknowledgements(scene.database, edges)
+        waits = [asyncio.create_task(acknowledgements.wait(write.link_id, 1, DEADLINE_S)) for _ in range(WAITS_MAX)]
+        await asyncio.sleep(0)  # each of them has begun
+        with pytest.raises(Error, match="the change itself is made") as caught:
+            await acknowledgements.wait(write.link_id, 1, DEADLINE_S)
+        assert caught.value.code == "too_many_waiting"
+        # Past the look at the notes all of them wait for the edge, and still count.
+        async with asyncio.timeout(DEADLINE_S):
+            while acknowledgements._waiting:  # noqa: ASYNC110  (no signal)
+                await asyncio.sleep(0.01)
+        with pytest.raises(Error, match="the change itself is made"):
+            await acknowledgements.wait(write.link_id, 1, DEADLINE_S)
+        of_shard.live.clear()
+        of_shard.note_change(0.0)
+        assert all(result.is_complete for result in await asyncio.gather(*waits))
+        assert (await acknowledgements.wait(write.link_id, 1, DEADLINE_S)).is_complete
+
+    play(database_url, shards, work)
 
 
 def test_lag_of_the_edges_is_measured_without_changes(station: Station, shards: list[RedisServer]) -> None:

@@ -11,6 +11,7 @@ from wire import domains, fence, heartbeat, keys, record, topology
 GOLDEN = Path(__file__).parent / "golden"
 
 COMMON = record.LinkRecord(link_id=1, version=1, status=302, target=b"https://example.com/")
+CACHED = record.LinkRecord(link_id=1, version=1, status=302, target=b"https://example.com/", cache_max_age_s=3600)
 FULL = record.LinkRecord(
     link_id=2**40 + 7,
     version=4_000_000_000,
@@ -19,7 +20,8 @@ FULL = record.LinkRecord(
     is_disabled=True,
     not_before_ms=1_700_000_000_000,
     not_after_ms=1_900_000_000_000,
-    tail=((1, b"rule"), (0x7FFF, b"")),
+    cache_max_age_s=31_536_000,
+    tail=((0, b"rule"), (0x7FFF, b"")),
 )
 TOPOLOGY = topology.Topology(
     epoch=3,
@@ -35,6 +37,7 @@ DOMAINS = domains.Domains(
 
 CASES: list[tuple[str, Any, Callable[[Any], bytes], Callable[[bytes], Any]]] = [
     ("record-common.bin", COMMON, record.encode, record.decode),
+    ("record-cached.bin", CACHED, record.encode, record.decode),
     ("record-full.bin", FULL, record.encode, record.decode),
     ("record-tombstone.bin", record.Tombstone(link_id=5, version=6), record.encode, record.decode),
     ("topology.json", TOPOLOGY, topology.encode, topology.decode),

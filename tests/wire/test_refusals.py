@@ -14,6 +14,7 @@ from wire.errors import FormatError
 GOLDEN = Path(__file__).parent / "golden"
 DECODERS: dict[str, Callable[[bytes], Any]] = {
     "record-common.bin": record.decode,
+    "record-cached.bin": record.decode,
     "record-tombstone.bin": record.decode,
     "topology.json": topology.decode,
     "domains.json": domains.decode,
@@ -81,6 +82,14 @@ def test_random_bytes_decode_or_are_refused(noise: bytes) -> None:
         {"link_id": -1},
         {"not_before_ms": -1},
         {"tail": ((70_000, b""),)},
+        {"tail": ((2, b""), (2, b""))},
+        {"tail": ((3, b""), (2, b""))},
+        {"tail": ((1, b"\0\0\0\0"),)},
+        {"tail": ((2, b"a" * 40_000), (3, b"a" * 25_528))},
+        {"tail": ((2, b"a" * 40_000), (3, b"a" * 25_520)), "cache_max_age_s": 0},
+        {"cache_max_age_s": -1},
+        {"cache_max_age_s": 31_536_001},
+        {"cache_max_age_s": 2**32},
     ],
     ids=str,
 )
@@ -99,6 +108,43 @@ def test_critical_tail_entry_is_refused_and_an_optional_one_is_skipped() -> None
     with pytest.raises(FormatError) as caught:
         record.decode(record.encode(critical))
     assert caught.value.code == "tail"
+
+
+def _with_tail(tail: bytes) -> bytes:
+    data = bytearray((GOLDEN / "record-common.bin").read_bytes())
+    data[1] |= record.Flag.HAS_TAIL
+    return bytes(data) + tail
+
+
+HOUR = b"\x01\0\x04\0" + (3600).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(
+    ("tail", "code", "message"),
+    [
+        (b"\x01\0\0\0", "tail", "0 bytes instead of 4"),
+        (b"\x01\0\x03\0abc", "tail", "3 bytes instead of 4"),
+        (b"\x01\0\x08\0abcdefgh", "tail", "8 bytes instead of 4"),
+        (b"\x01\0\x04\0" + (31_536_001).to_bytes(4, "little"), "value", "31536001 s is not in 0..31536000"),
+        (b"\x01\0\x04\0\xff\xff\xff\xff", "value", "4294967295 s is not in 0..31536000"),
+        (HOUR + HOUR, "tail", "0x0001 twice"),
+        (b"\x02\0\0\0" + HOUR, "tail", "0x0001 twice or out of order"),
+        (HOUR[:-1], "truncated", "inside its tail"),
+    ],
+)
+def test_malformed_cache_lifetime_is_refused(tail: bytes, code: str, message: str) -> None:
+    """Wrong length, above the maximum, twice, cut off: each says what is wrong."""
+    with pytest.raises(FormatError, match=message) as caught:
+        record.decode(_with_tail(tail))
+    assert caught.value.code == code
+
+
+def test_a_cache_lifetime_takes_eight_bytes_and_none_takes_none() -> None:
+    """A common link keeps its size."""
+    common, cached = ((GOLDEN / f"record-{name}.bin").read_bytes() for name in ("common", "cached"))
+    assert len(common) == 18 + len(b"https://example.com/")
+    assert _with_tail(HOUR) == cached
+    assert len(cached) == len(common) + 8
 
 
 @pytest.mark.parametrize(

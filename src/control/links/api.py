@@ -25,7 +25,7 @@ _BODY_PROBLEMS: Final = (
     "field_value",
     "field_unknown",
 )
-_TARGET_PROBLEMS: Final = (
+_CONTENT_PROBLEMS: Final = (
     "target_invalid",
     "target_scheme",
     "target_credentials",
@@ -33,6 +33,7 @@ _TARGET_PROBLEMS: Final = (
     "target_too_long",
     "target_loop",
     "window_invalid",
+    "cache_max_age_invalid",
 )
 
 
@@ -134,7 +135,7 @@ def routes(links: Links, acknowledgements: Acknowledgements) -> list[Route]:
             problems=(
                 *_BODY_PROBLEMS,
                 "field_missing",
-                *_TARGET_PROBLEMS,
+                *_CONTENT_PROBLEMS,
                 "code_invalid",
                 "code_reserved",
                 "code_taken",
@@ -175,7 +176,7 @@ def routes(links: Links, acknowledgements: Acknowledgements) -> list[Route]:
             problems=(
                 *_BODY_PROBLEMS,
                 "patch_empty",
-                *_TARGET_PROBLEMS,
+                *_CONTENT_PROBLEMS,
                 "link_not_found",
                 "domain_not_found",
                 "version_conflict",

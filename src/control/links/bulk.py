@@ -5,11 +5,12 @@ marked as incomplete before the first batch is committed.
 """
 
 import csv
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final, NamedTuple, TextIO
 
 from control.db import Connection, Database
 from control.domains import model as domain_model
@@ -23,16 +24,27 @@ ROWS_MAX: Final = 10_000_000
 ERRORS_SHOWN: Final = 10
 PROGRESS_ROWS: Final = 1000
 
-Row = tuple[str, str]  # code, target
-_STAGE: Final = "CREATE TEMP TABLE stage (code text, key_hash bigint, target text) ON COMMIT DROP"
+_SECONDS: Final = re.compile(r"[0-9]{1,10}")
+_STAGE: Final = """
+CREATE TEMP TABLE stage (code text, key_hash bigint, target text, cache_max_age_s integer) ON COMMIT DROP
+"""
 _MERGE: Final = """
-INSERT INTO links (domain_id, code, key_hash, target)
-SELECT $1, code, key_hash, target FROM stage
+INSERT INTO links (domain_id, code, key_hash, target, cache_max_age_s)
+SELECT $1, code, key_hash, target, cache_max_age_s FROM stage
 ON CONFLICT (domain_id, code) DO UPDATE SET
     id = nextval('link_ids'), version = links.version + 1, created_at = now(), updated_at = now(), deleted_at = NULL,
-    target = excluded.target, status = 302, is_enabled = true, not_before = NULL, not_after = NULL
+    target = excluded.target, status = 302, is_enabled = true, not_before = NULL, not_after = NULL,
+    cache_max_age_s = excluded.cache_max_age_s
 WHERE links.deleted_at IS NOT NULL
 """
+
+
+class Row(NamedTuple):
+    """A line that has been checked."""
+
+    code: str
+    target: str
+    cache_max_age_s: int | None
 
 
 @dataclass(slots=True)
@@ -59,11 +71,11 @@ def check(file: Path, hosts: frozenset[str], checked: TextIO, on_progress: Calla
     """
     faults = []
     lines: dict[str, int] = {}
-    for line, row in _rows(file):
+    for line, columns in _rows(file):
         try:
-            code, url = _checked(row, hosts)
-            _check_first(code, lines.setdefault(code, line), line)
-            checked.write(f"{code} {url}\n")  # neither has a space
+            row = _checked(columns, hosts)
+            _check_first(row.code, lines.setdefault(row.code, line), line)
+            checked.write(_written(row))
         except Error as error:
             faults.append(f"line {line}: {error.message} ({error.code})")
             if len(faults) == ERRORS_SHOWN:
@@ -78,7 +90,7 @@ def check(file: Path, hosts: frozenset[str], checked: TextIO, on_progress: Calla
 async def load(database: Database, checked: TextIO, imported: Imported, on_progress: Callable[[int], None]) -> None:
     """Store the rows that `check` has written in the default domain, a transaction a batch."""
     checked.seek(0)
-    rows = (_row(line) for line in checked)
+    rows = map(_read, checked)
     while batch := list(islice(rows, BATCH_ROWS)):
         async with database.transaction() as connection:
             created = await _load_batch(connection, batch)
@@ -87,9 +99,14 @@ async def load(database: Database, checked: TextIO, imported: Imported, on_progr
         on_progress(len(batch))
 
 
-def _row(line: str) -> Row:
-    code, _, url = line.rstrip("\n").partition(" ")
-    return code, url
+def _written(row: Row) -> str:
+    """A line that `_read` reads; neither code nor target has a space."""
+    return f"{row.code} {row.target} {'' if row.cache_max_age_s is None else row.cache_max_age_s}\n"
+
+
+def _read(line: str) -> Row:
+    code, url, seconds = line.rstrip("\n").split(" ")
+    return Row(code, url, int(seconds) if seconds else None)
 
 
 async def _load_batch(connection: Connection, batch: list[Row]) -> int:
@@ -97,7 +114,8 @@ async def _load_batch(connection: Connection, batch: list[Row]) -> int:
     assert domain is not None  # read_hosts has seen it
     await connection.execute(_STAGE)
     await connection.copy_records_to_table(
-        "stage", records=[(code, model.stored_hash(domain.id, code), url) for code, url in batch]
+        "stage",
+        records=[(row.code, model.stored_hash(domain.id, row.code), row.target, row.cache_max_age_s) for row in batch],
     )
     status: str = await connection.execute(_MERGE, domain.id)
     return int(status.rpartition(" ")[2])
@@ -122,11 +140,24 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise Error("import_invalid", f"{file}, line {reader.line_num}: {error}") from error
 
 
-def _checked(row: list[str], hosts: frozenset[str]) -> Row:
-    if len(row) != 2:
-        raise Error("import_invalid", f"a line has two columns, code and target, not {len(row)}")
-    model.check_code(row[0])
-    url = target.parse(row[1])
+def _checked(columns: list[str], hosts: frozenset[str]) -> Row:
+    if len(columns) not in (2, 3):
+        raise Error(
+            "import_invalid", f"a line has the columns code, target and, if wanted, cache_max_age_s, not {len(columns)}"
+        )
+    model.check_code(columns[0])
+    url = target.parse(columns[1])
     if not hosts.isdisjoint(domain_model.hosts_reached(url)):
         raise Error("target_loop", f"the target is at {url.host}, a short domain itself")
-    return row[0], url.href
+    return Row(columns[0], url.href, _seconds(columns[2]) if len(columns) == 3 else None)
+
+
+def _seconds(text: str) -> int | None:
+    """The third column; empty means the default policy."""
+    if not text:
+        return None
+    if _SECONDS.fullmatch(text) is None:
+        raise Error("cache_max_age_invalid", "cache_max_age_s is no whole number of seconds")
+    seconds = int(text)
+    model.check_cache_max_age(seconds)
+    return seconds

@@ -29,9 +29,11 @@ def link() -> None:
 @link.command()
 @click.argument("target")
 @click.option("--code", help="The code; without it, one is generated.")
-def create(target: str, code: str | None) -> None:
+@click.option("--cache-max-age-s", type=int, help="How long browsers and shared caches may keep the redirect.")
+def create(target: str, code: str | None, cache_max_age_s: int | None) -> None:
     """Create a link to TARGET and print its short URL."""
-    change = command.run(lambda database: _links(database).create(NewLink(target=target, code=code)))
+    new = NewLink(target=target, code=code, cache_max_age_s=cache_max_age_s)
+    change = command.run(lambda database: _links(database).create(new))
     click.echo(change.view.short_url)
 
 
@@ -47,18 +49,20 @@ def get(code: str) -> None:
 @click.option("--limit", type=click.IntRange(1, 500), default=LIST_LENGTH, show_default=True)
 def list_links(limit: int) -> None:
     """List the newest links."""
-    table = Table("short URL", "target", "status", "version")
+    table = Table("short URL", "target", "status", "kept for", "version")
     for item in command.run(lambda database: _page(database, limit)):
-        table.add_row(item.short_url, item.target, str(item.status), str(item.version))
+        kept_for = "" if item.cache_max_age_s is None else f"{item.cache_max_age_s} s"
+        table.add_row(item.short_url, item.target, str(item.status), kept_for, str(item.version))
     Console().print(table)
 
 
 @link.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_links(file: Path) -> None:
-    """Import links from FILE, a CSV of code,target without a header. All of it is checked before any of it is stored.
+    """Import links from FILE, a CSV of code,target[,cache_max_age_s] without a header.
 
-    Links that exist are left alone and counted. Redirects go on meanwhile.
+    All of it is checked before any of it is stored. Links that exist are left alone and counted. Redirects go on
+    meanwhile.
     """
     result = command.run(lambda database: _import(database, file))
     click.echo(f"{result.created} links created, {result.skipped} codes were taken")

@@ -12,6 +12,7 @@ from control.domains.model import Domain
 from control.errors import Error
 from edge._fast import xxh64
 from wire import keys
+from wire.record import CACHE_MAX_AGE_S_MAX
 
 CODE_LENGTH_MAX: Final = 64
 _CODE: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
@@ -24,6 +25,8 @@ EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Status = Literal[301, 302, 307, 308]
 Instant = Annotated[datetime, Meta(tz=True)]
 Version = Annotated[int, Meta(ge=1, le=2**32 - 1)]
+# Documented as it is enforced by `check_cache_max_age`, which has a problem code of its own for it.
+CacheMaxAge = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": CACHE_MAX_AGE_S_MAX})]
 
 
 class NewLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +39,7 @@ class NewLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     is_enabled: bool = True
     not_before: Instant | None = None
     not_after: Instant | None = None
+    cache_max_age_s: CacheMaxAge | None = None
 
 
 class LinkPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +50,7 @@ class LinkPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     is_enabled: bool | UnsetType = UNSET
     not_before: Instant | UnsetType | None = UNSET
     not_after: Instant | UnsetType | None = UNSET
+    cache_max_age_s: CacheMaxAge | UnsetType | None = UNSET
     version: Version | UnsetType = UNSET
 
 
@@ -61,6 +66,7 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True):
     is_enabled: bool
     not_before: datetime | None
     not_after: datetime | None
+    cache_max_age_s: CacheMaxAge | None
     version: int
     created_at: datetime
     updated_at: datetime
@@ -75,6 +81,7 @@ class Content:
     is_enabled: bool
     not_before: datetime | None
     not_after: datetime | None
+    cache_max_age_s: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +129,19 @@ def check_window(not_before: datetime | None, not_after: datetime | None) -> Non
         raise Error("window_invalid", "not_after must be later than not_before", pointer="/not_after")
 
 
+def check_cache_max_age(seconds: int | None) -> None:
+    """Raises Error("cache_max_age_invalid") for a lifetime that the link record cannot hold."""
+    if seconds is not None and not 0 <= seconds <= CACHE_MAX_AGE_S_MAX:
+        raise Error(
+            "cache_max_age_invalid",
+            f"cache_max_age_s is 0 to {CACHE_MAX_AGE_S_MAX} seconds, a year; null is the default policy",
+            pointer="/cache_max_age_s",
+        )
+
+
 def is_empty(patch: LinkPatch) -> bool:
     """Whether the patch changes nothing."""
-    return all(getattr(patch, name) is UNSET for name in ("target", "status", "is_enabled", "not_before", "not_after"))
+    return all(getattr(patch, name) is UNSET for name in patch.__struct_fields__ if name != "version")
 
 
 def apply(patch: LinkPatch, content: Content, target: str | None) -> Content:
@@ -136,8 +153,10 @@ def apply(patch: LinkPatch, content: Content, target: str | None) -> Content:
         is_enabled=content.is_enabled if patch.is_enabled is UNSET else patch.is_enabled,
         not_before=content.not_before if patch.not_before is UNSET else patch.not_before,
         not_after=content.not_after if patch.not_after is UNSET else patch.not_after,
+        cache_max_age_s=content.cache_max_age_s if patch.cache_max_age_s is UNSET else patch.cache_max_age_s,
     )
     check_window(changed.not_before, changed.not_after)
+    check_cache_max_age(changed.cache_max_age_s)
     return changed
 
 
@@ -154,6 +173,7 @@ def view(link: Link, domain: Domain) -> LinkView:
         is_enabled=content.is_enabled,
         not_before=content.not_before,
         not_after=content.not_after,
+        cache_max_age_s=content.cache_max_age_s,
         version=link.version,
         created_at=link.created_at,
         updated_at=link.updated_at,

@@ -51,6 +51,7 @@ class Links:
         """Create a link; raises Error("code_taken") and what validation raises."""
         url = target.parse(new.target)
         model.check_window(new.not_before, new.not_after)
+        model.check_cache_max_age(new.cache_max_age_s)
         if new.code is not None:
             model.check_code(new.code)
         content = Content(
@@ -59,6 +60,7 @@ class Links:
             is_enabled=new.is_enabled,
             not_before=new.not_before,
             not_after=new.not_after,
+            cache_max_age_s=new.cache_max_age_s,
         )
         async with self._database.transaction() as connection:
             domain = await _domain(connection, new.domain)

@@ -6,18 +6,20 @@ from control.db import Connection
 from control.links.model import Content, Link
 
 _COLUMNS: Final = (
-    "id, domain_id, code, version, target, status, is_enabled, not_before, not_after, created_at, updated_at"
+    "id, domain_id, code, version, target, status, is_enabled, not_before, not_after, cache_max_age_s, "
+    "created_at, updated_at"
 )
 # A deleted link's row is taken over in ONE statement: reading it first would race with a deletion that commits in
 # between. A generated code never takes one over: what was once printed by hand must not come back by chance.
 _INSERT: Final = f"""
 WITH changed AS (
-    INSERT INTO links (domain_id, code, key_hash, target, status, is_enabled, not_before, not_after)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    INSERT INTO links (domain_id, code, key_hash, target, status, is_enabled, not_before, not_after, cache_max_age_s)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
     ON CONFLICT (domain_id, code) DO UPDATE SET
         id = nextval('link_ids'), version = links.version + 1, created_at = now(), updated_at = now(),
-        deleted_at = NULL, target = $4, status = $5, is_enabled = $6, not_before = $7, not_after = $8
-    WHERE links.deleted_at IS NOT NULL AND $9
+        deleted_at = NULL, target = $4, status = $5, is_enabled = $6, not_before = $7, not_after = $8,
+        cache_max_age_s = $9
+    WHERE links.deleted_at IS NOT NULL AND $10
     RETURNING {_COLUMNS}
 ), queued AS (INSERT INTO outbox (link_id, version) SELECT id, version FROM changed)
 SELECT * FROM changed
@@ -25,7 +27,7 @@ SELECT * FROM changed
 _UPDATE: Final = f"""
 WITH changed AS (
     UPDATE links SET version = version + 1, updated_at = now(),
-        target = $2, status = $3, is_enabled = $4, not_before = $5, not_after = $6
+        target = $2, status = $3, is_enabled = $4, not_before = $5, not_after = $6, cache_max_age_s = $7
     WHERE id = $1 RETURNING {_COLUMNS}
 ), queued AS (INSERT INTO outbox (link_id, version) SELECT id, version FROM changed)
 SELECT * FROM changed
@@ -115,7 +117,14 @@ async def purge_deleted(connection: Connection, after_days: int, limit: int) -> 
 
 
 def _values(content: Content) -> tuple[Any, ...]:
-    return content.target, content.status, content.is_enabled, content.not_before, content.not_after
+    return (
+        content.target,
+        content.status,
+        content.is_enabled,
+        content.not_before,
+        content.not_after,
+        content.cache_max_age_s,
+    )
 
 
 def _link(row: Any) -> Link:
@@ -130,6 +139,7 @@ def _link(row: Any) -> Link:
             is_enabled=row["is_enabled"],
             not_before=row["not_before"],
             not_after=row["not_after"],
+            cache_max_age_s=row["cache_max_age_s"],
         ),
         created_at=row["created_at"],
         updated_at=row["updated_at"],

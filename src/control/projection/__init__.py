@@ -5,6 +5,7 @@ It is a feature of its own, not a part of links or shards: it reads links, write
 - `tasks.Projector` takes outbox rows and writes the current state of their links to the owning shards (`batch.py`).
 - `keeper.Keeper`, one a shard, watches the Redis process behind it, and repairs and fences it when it has lost
   something or was replaced (`recovery.py`, decided by `decision.py`).
+- `notes.py` keeps which batch wrote which version, for as long as a shard may have to be told again.
 - `full.py` writes all links, for an empty shard or `pointsman project --all`.
 
 State of a shard in PostgreSQL (table shards) and in Redis (pm:fence):
@@ -16,7 +17,7 @@ State of a shard in PostgreSQL (table shards) and in Redis (pm:fence):
 Invariants:
 - writes are compare-and-set by version, so duplicates, reordering and two projectors at once are harmless;
 - a batch writes to a shard only over a connection whose run id is `shards.run_id`, under the shard's shared batch lock;
-  `shards.run_id` changes only under the exclusive one, when no batch is in flight;
+  `shards.run_id` changes only under the exclusive one, when no batch is in flight, and is null while a tail is redone;
 - a batch ends with a rising number (pm:seq) behind its writes in the shard's own log, and `projected` keeps which links
   it wrote, in the transaction that removes their outbox rows. A recovered log is a prefix of what was sent, so the
   recovered pm:seq tells exactly which batches are lost: those of a higher number. They can be told as long as

@@ -13,7 +13,7 @@ from wire.record import LinkRecord, Tombstone
 TOMBSTONE_TTL_MS: Final = 24 * 60 * 60 * 1000
 LINK_COLUMNS: Final = (
     "l.id AS link_id, l.domain_id, l.code, l.key_hash, l.version, l.status, l.target, l.is_enabled, "
-    "l.not_before, l.not_after, l.deleted_at"
+    "l.not_before, l.not_after, l.cache_max_age_s, l.deleted_at"
 )
 
 
@@ -49,6 +49,7 @@ def _record_of(row: Any) -> LinkRecord | Tombstone:
         is_disabled=not row["is_enabled"],
         not_before_ms=_milliseconds(row["not_before"]),
         not_after_ms=_milliseconds(row["not_after"]),
+        cache_max_age_s=row["cache_max_age_s"],
     )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from control.db import Connection
 from control.domains import store as domain_store
 from control.errors import Error
-from control.projection import decision, full, store
+from control.projection import decision, full, notes, store
 from control.projection.batch import project_waiting
 from control.projection.decision import Observed
 from control.projection.shard_writer import replace_fence, write_batch
@@ -65,14 +65,17 @@ async def redo_tail(
     """Project again what the restarted shard has lost, then let it be written and trusted; returns how many links.
 
     What is lost is queued again, in one transaction, before the first write to the new process. Cut off after that, the
-    rows are in the outbox, whatever pm:seq says then. The state keeps the old run id until nothing waits any more, so
-    that no projector writes and no edge trusts the shard before.
+    rows are in the outbox, whatever pm:seq says then. The state names no run id until nothing waits any more, so that
+    no edge trusts the shard before, and no projector writes it: not the new process, and not the old one either, which
+    may be alive behind a connection of its own and would take a change that nobody would look for there.
     """
     async with connection.transaction():
         await store.lock_batches(connection, shard.shard_id)
         state = await store.state_for_update(connection, shard.shard_id)
-        state = replace(state, base_seq=await store.highest_number(connection, state))
-        lost = await store.requeue_lost(connection, shard.shard_id, observed.sequence)
+        if observed.sequence < state.floor_seq:  # risen since the keeper has decided: notes that are needed are purged
+            raise Error("shard_unavailable", f"shard {shard.shard_id} came back too late for its notes; it is filled")
+        state = replace(state, run_id=None, base_seq=await notes.highest_number(connection, state))
+        lost = await notes.requeue_lost(connection, shard.shard_id, observed.sequence)
         await store.save_state(connection, state)
     await _drain(connection, shard, published, state)
     await publish(shard, published, observed)
@@ -106,9 +109,9 @@ async def begin_fill(connection: Connection, shard: ShardConnection, published: 
     async with connection.transaction():
         await store.lock_batches(connection, shard.shard_id)
         state = await store.state_for_update(connection, shard.shard_id)
-        base_seq = await store.highest_number(connection, state)
+        base_seq = await notes.highest_number(connection, state)
         if state.run_id != shard.run_id:
-            await store.forget_projected(connection, shard.shard_id)
+            await notes.forget(connection, shard.shard_id)
         await store.save_state(connection, replace(state, run_id=shard.run_id, is_complete=False, base_seq=base_seq))
     fence = decision.filling_fence(shard.run_id, published.topology.epoch)
     await shard.pipeline([*_document_commands(published), ("SET", keys.FENCE, wire_fence.encode(fence))])

@@ -1,4 +1,4 @@
-"""SQL of the outbox, of `projected` and of the shards' state."""
+"""SQL of the outbox and of the shards' state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,6 +93,15 @@ async def state_for_update(connection: Connection, shard_id: str) -> ShardState:
     return ShardState(**row)
 
 
+async def try_state_for_update(connection: Connection, shard_id: str) -> ShardState | None:
+    """The same, without waiting for a keeper that has it; None then."""
+    row = await connection.fetchrow(
+        f"SELECT {_STATE} FROM shards WHERE id = $1 FOR UPDATE SKIP LOCKED",  # noqa: S608 (constant)
+        shard_id,
+    )
+    return ShardState(**row) if row else None
+
+
 async def save_state(connection: Connection, state: ShardState) -> None:
     """Replace a shard's state."""
     await connection.execute(
@@ -179,68 +188,6 @@ async def retry_set_aside(connection: Connection, limit: int) -> int:
     return count
 
 
-async def requeue_lost(connection: Connection, shard_id: str, recovered: int) -> int:
-    """Queue again, waiting for the shard, what batches above `recovered` had written there; returns how many links."""
-    count: int = await connection.fetchval(
-        """
-        WITH lost AS (DELETE FROM projected WHERE shard_id = $1 AND seq > $2 RETURNING link_id, version),
-        queued AS (
-            INSERT INTO outbox (link_id, version, waiting_shard)
-            SELECT link_id, max(version), $1 FROM lost GROUP BY link_id RETURNING 1
-        )
-        SELECT count(*) FROM queued
-        """,
-        shard_id,
-        recovered,
-    )
-    return count
-
-
-async def highest_number(connection: Connection, state: ShardState) -> int:
-    """The highest batch number that PostgreSQL knows to have been used on the shard."""
-    number: int = await connection.fetchval("SELECT coalesce(max(seq), 0) FROM projected WHERE shard_id = $1", state.id)
-    return max(number, state.floor_seq, state.base_seq)
-
-
-async def forget_projected(connection: Connection, shard_id: str) -> None:
-    """Drop the notes about a shard whose content is written anew."""
-    await connection.execute("DELETE FROM projected WHERE shard_id = $1", shard_id)
-
-
-async def purge_projected(connection: Connection, shard_id: str, keep_s: float, limit: int) -> int:
-    """Drop notes older than `keep_s` and raise the floor by which the shard can be recovered without them.
-
-    The transaction must hold the shard's state: a keeper that reads the floor before and the notes after this would
-    take a batch as never written.
-    """
-    last = await connection.fetchval(
-        """
-        SELECT max(seq) FROM (
-            SELECT seq FROM projected
-            WHERE shard_id = $1 AND projected_at < now() - make_interval(secs => $2) ORDER BY seq LIMIT $3
-        ) AS old
-        """,
-        shard_id,
-        keep_s,
-        limit,
-    )
-    if last is None:
-        return 0
-    await connection.execute("UPDATE shards SET floor_seq = greatest(floor_seq, $2) WHERE id = $1", shard_id, last)
-    status: str = await connection.execute("DELETE FROM projected WHERE shard_id = $1 AND seq <= $2", shard_id, last)
-    return int(status.rpartition(" ")[2])
-
-
-async def sequence_of(connection: Connection, link_id: int, version: int) -> tuple[str, int] | None:
-    """The shard and batch number that wrote this version of a link, or a newer one."""
-    row = await connection.fetchrow(
-        "SELECT shard_id, seq FROM projected WHERE link_id = $1 AND version >= $2 ORDER BY seq LIMIT 1",
-        link_id,
-        version,
-    )
-    return (row["shard_id"], row["seq"]) if row else None
-
-
 async def links_after(connection: Connection, link_id: int, limit: int) -> list[Any]:
     """A page of all links, deleted ones too, by rising id."""
     rows: list[Any] = await connection.fetch(
@@ -291,8 +238,11 @@ async def backlog(connection: Connection, limit: int) -> Backlog:
                 SELECT FROM outbox WHERE waiting_shard IS NULL AND retry_at IS NULL LIMIT $1) a) AS ready,
             (SELECT count(*) FROM (SELECT FROM outbox WHERE waiting_shard IS NOT NULL LIMIT $1) b) AS waiting,
             (SELECT count(*) FROM (SELECT FROM outbox WHERE retry_at IS NOT NULL LIMIT $1) c) AS set_aside,
-            coalesce(extract(epoch FROM clock_timestamp() - (
-                SELECT created_at FROM outbox WHERE retry_at IS NULL ORDER BY id LIMIT 1)), 0)::float8 AS oldest_s
+            coalesce(extract(epoch FROM clock_timestamp() - least(
+                (SELECT created_at FROM outbox WHERE waiting_shard IS NULL AND retry_at IS NULL ORDER BY id LIMIT 1),
+                (SELECT min((SELECT created_at FROM outbox WHERE waiting_shard = s.id ORDER BY outbox.id LIMIT 1))
+                 FROM shards s)
+            )), 0)::float8 AS oldest_s
         """,
         limit,
     )

@@ -9,7 +9,7 @@ import asyncpg
 from control.background import Background, Pulse
 from control.db import Connection, Database
 from control.log import Logger
-from control.projection import store
+from control.projection import notes, store
 from control.projection.batch import BATCH_ROWS_MAX, BatchResult, project_ready
 from control.projection.keeper import Keeper
 from control.projection.writers import Writers
@@ -24,7 +24,6 @@ POLL_INTERVAL_S: Final = 1.0
 TOPOLOGY_INTERVAL_S: Final = 1.0
 HOUSEKEEPING_INTERVAL_S: Final = 5.0
 PROJECTED_KEEP_S: Final = 900.0
-HOUSEKEEPING_ROWS_MAX: Final = 20_000
 RETRY_ROWS_MAX: Final = 100
 
 OnBatch = Callable[[BatchResult], None]
@@ -127,12 +126,14 @@ class Housekeeper:
             async with self._database.transaction() as connection:
                 if await store.retry_set_aside(connection, RETRY_ROWS_MAX):
                     self._wake()
-            for shard_id in self.keepers:
-                await self._purge(shard_id)
+            for shard_id in list(self.keepers):
+                while await self._purge(shard_id) >= notes.NOTES_MAX:
+                    pulse.beat()
             pulse.beat()
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
 
-    async def _purge(self, shard_id: str) -> None:
+    async def _purge(self, shard_id: str) -> int:
         async with self._database.transaction() as connection:
-            await store.state_for_update(connection, shard_id)
-            await store.purge_projected(connection, shard_id, PROJECTED_KEEP_S, HOUSEKEEPING_ROWS_MAX)
+            if await store.try_state_for_update(connection, shard_id) is None:
+                return 0  # it is being repaired, which may take minutes and need the notes
+            return await notes.purge(connection, shard_id, PROJECTED_KEEP_S)
