@@ -5,7 +5,6 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef enum:
     KEY_BYTES_MAX = 255         # a key's size is one byte; `<domain-id>:<code>` needs at most 75
 
-cdef enum: NO_MAX_AGE = 0xffffffff
 cdef enum EntryFlag:
     IS_VISITED = 1              # found since it was written or last passed by the hand
     IS_DEAD = 2                 # removed; its bytes come back when the tail passes

@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from edge._budget cimport Budgets, Tally
 from edge._cache cimport Entry
-from edge._client cimport Address, ClientKeys, Forwarding, Networks
+from edge._client cimport Address, ClientKeys, Networks
+from edge._forwarded cimport Forwarding
 from edge._front cimport PREFIX_BYTES_MAX, Front
 from edge._http cimport HOST_BYTES_MAX, Head
 

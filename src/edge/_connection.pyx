@@ -33,12 +33,12 @@ from libc.stdint cimport uint16_t
 from libc.string cimport memcmp, memcpy
 
 from edge._cache cimport entry_payload
-from edge._client cimport FORWARDED, NO_FIELD, X_FORWARDED_FOR, find_client, parse_proxy
 from edge._counters cimport (
     CONNECTIONS_CLOSED, CONNECTIONS_OPENED, LIMIT_CLIENT_CONNECTIONS, LIMIT_CLIENT_UNKNOWN_CODES, LIMIT_FIRST_BYTE_TIME,
     LIMIT_HEAD_TIME, LIMIT_IDLE_TIME, LIMIT_LINGER_TIME, LIMIT_PIPELINE, LIMIT_REQUESTS, LIMIT_UNSENT_TIME,
     PROXY_HEADERS_REFUSED, TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_SHARD, TIER_STALE,
 )
+from edge._forwarded cimport FORWARDED, OFF, X_FORWARDED_FOR, find_client
 from edge._front cimport (
     ABSENT, ANSWER_BYTES_MAX, CLOSE, ENDINGS, IN_BYTES, KEEP, KEEP_EXPLICIT, OUT_BYTES, REDIRECT, UNRESOLVED, Answer,
 )
@@ -46,6 +46,7 @@ from edge._http cimport (
     CODE_BYTES_MAX, GONE, HEAD, METHOD_NOT_ALLOWED, NOT_FOUND, OTHER, REQUEST_TIMEOUT, TOO_MANY_REQUESTS, UNAVAILABLE,
     classify_path, decode_code, parse_head,
 )
+from edge._proxy cimport parse_proxy
 from edge._ring cimport xxh64_of
 
 from typing import Literal
@@ -56,7 +57,7 @@ cdef enum:
 
 Tier = Literal["shard", "origin", "stale", "none"]
 _TIERS = {"shard": TIER_SHARD, "origin": TIER_ORIGIN, "stale": TIER_STALE, "none": TIER_NONE}
-_FORWARDING = {"off": NO_FIELD, "forwarded": FORWARDED, "x-forwarded-for": X_FORWARDED_FOR}
+_FORWARDING = {"off": OFF, "forwarded": FORWARDED, "x-forwarded-for": X_FORWARDED_FOR}
 
 
 @cython.final
@@ -405,7 +406,7 @@ cdef class Connection:
         """Take from the client's budget for unknown codes, before any shared look-up; `answer` gives back what it can."""
         cdef Address asker = self._client
         self._asker_key = self._client_key
-        if self._roster.forwarding != NO_FIELD:
+        if self._roster.forwarding != OFF:
             find_client(self._roster.forwarding, data, size, self._roster.trusted, &asker)
             self._asker_key = self._roster.client_keys.client_key(&asker)
         if self._asker_key == 0 or self._roster.budgets.take(self._asker_key, self._front.now_ms):

@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
-from edge._cache cimport IS_REFRESHING, NO_MAX_AGE, entry_payload
+from edge._cache cimport IS_REFRESHING, entry_payload
 from edge._counters cimport (
     ANSWERS_200, ANSWERS_301, ANSWERS_302, ANSWERS_307, ANSWERS_308, ANSWERS_400, ANSWERS_404, ANSWERS_405,
     ANSWERS_408, ANSWERS_410, ANSWERS_414, ANSWERS_429, ANSWERS_431, ANSWERS_501, ANSWERS_503, ANSWERS_505,
@@ -24,7 +24,7 @@ from edge._http cimport (
     BAD_REQUEST, FOUND, GONE, HEAD_TOO_LARGE, METHOD_NOT_ALLOWED, MOVED, NOT_FOUND, NOT_IMPLEMENTED, OK,
     REQUEST_TIMEOUT, TEMPORARY, TOO_MANY_REQUESTS, UNAVAILABLE, URI_TOO_LONG, VERSION_NOT_SUPPORTED,
 )
-from edge._record cimport BAD_VERSION, NEVER, TOMBSTONE, Record, decode_record
+from edge._record cimport BAD_VERSION, NEVER, NO_MAX_AGE, TOMBSTONE, Record, decode_record
 from edge._ring cimport xxh64_of
 
 from edge import answers
