@@ -5,8 +5,8 @@
     half_open ──proven──▶ closed       TRIALS_MAX look-ups were answered in time
     half_open ──tripped──▶ open        one was not, and the time is twice as long
 
-What it adds to trust: pings that are answered prove that pushes arrive, so what L1 holds of the shard may be served. They
-do not prove that a look-up is answered in time: a shard that answers each command late, or stands still again and
+What it adds to trust: pings that are answered prove that pushes arrive, so what L1 holds of the shard may be served.
+They do not prove that a look-up is answered in time: a shard that answers each command late, or stands still again and
 again, stays trusted, and every miss would wait for the reply timeout before the origin is asked. While the breaker is
 open a miss goes to the origin at once (I1, and never a 404: I5), while hits go on, and so do pushes and pings.
 

@@ -39,7 +39,7 @@ def test_mapping_without_the_block_is_refused(memory: mmap.mmap) -> None:
 def test_shard_id_that_does_not_fit_is_refused(memory: mmap.mmap, shard_id: str) -> None:
     """And the place stays free."""
     row = Counters(memory, 0).shard(0)
-    with pytest.raises(ValueError, match="1..63"):
+    with pytest.raises(ValueError, match=r"1\.\.63"):
         row.take(shard_id)
     assert row.id == ""
 
