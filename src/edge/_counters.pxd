@@ -48,10 +48,30 @@ cdef enum Counter:
     COUNTERS_COMPILED           # counters from here on are written by Python
 
 
-cdef class Counters:
+cdef enum:
+    COUNTERS_BYTES = 4096       # of a worker's own counters: one page, workers never share a cache line
+    SHARDS_MAX = 256            # wire.topology's
+    SHARD_BYTES = 256           # of a worker's counters of one shard: four cache lines
+    SHARD_ID_BYTES_MAX = 63     # wire.topology's; the byte in front of the id has its size
+
+
+cdef class Block:
+    """Numbers with names, in a row in the shared mapping."""
     cdef uint64_t* at           # borrowed from _view; one writer, so plain adds; readers may see a value one turn old
     cdef object _view           # keeps the shared mapping alive
+    cdef dict _places           # name -> index in `at`
+
+    cdef int _map(self, object mapping, size_t start, size_t size, size_t numbers_at) except -1
+
+
+cdef class Counters(Block):
+    cdef object _mapping        # in which the shards' counters are
+    cdef size_t _shards_at      # bytes, in the mapping
 
     cdef inline void count(self, int place) noexcept:
         # In bounds: places are Counter's, and a block holds all of them.
         self.at[place] += 1
+
+
+cdef class ShardCounters(Block):
+    cdef unsigned char* _id     # borrowed from _view: its size and its bytes; size 0 while no shard has this place

@@ -47,6 +47,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     ping_interval_ms: Milliseconds = 250
     ping_timeout_ms: Milliseconds = 1000
     flights_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    refreshes_max: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 1000
     waiters_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
     origin_connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     origin_queue_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5000

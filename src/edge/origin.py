@@ -1,11 +1,14 @@
 """The origin: read-only look-ups in PostgreSQL, for links whose shard cannot answer, behind a bulkhead.
 
-A bounded queue and a fixed number of connections: a lost shard must not become PostgreSQL's overload. When PostgreSQL
-does not answer either, look-ups fail at once until the next attempt is due, so that no request waits for it (I1).
+A bounded queue and a fixed number of connections: a lost shard must not become PostgreSQL's overload. Each look-up ends
+within origin_timeout_ms, its time in the queue included. While no connection is open look-ups fail at once, so that no
+request waits for a PostgreSQL that does not answer either (I1).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,7 +17,7 @@ import asyncpg
 import structlog
 
 from edge._counters import Counters
-from edge.clock import monotonic_ms
+from edge.clock import monotonic_us
 from edge.config import EdgeConfig
 from wire import record as wire_record
 
@@ -32,15 +35,18 @@ QUERY: Final = """
 
 # Gets the record of the link, None if PostgreSQL says that there is none.
 OnRecord = Callable[[bytes | None], None]
+ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lookup:
     """One key that waits for PostgreSQL; one of the two callbacks is called, once."""
 
     key: bytes
     on_record: OnRecord
     on_failure: Callable[[], None]
+    started_us: int = 0
+    is_over: bool = False
 
 
 class Origin:
@@ -49,23 +55,40 @@ class Origin:
     def __init__(self, config: EdgeConfig, counters: Counters) -> None:
         self._config = config
         self._counters = counters
-        self._queue: asyncio.Queue[Lookup] = asyncio.Queue(config.origin_queue_max)
-        self._failed_until_ms = 0
-        self._retry_ms = RETRY_MS_MIN
+        self._queue: deque[Lookup] = deque()
+        self._wake = asyncio.Event()  # set when something is queued or a connection is lost
+        self._under_way: deque[Lookup] = deque()  # in the order in which their time ends; some may be over before
+        self._connected = 0
+        self._is_away = False  # before the first attempt to connect has ended, look-ups wait for it
         self._was_reported = False
-        counters.set("is_origin_reachable", 0)
+        self._show_reachability()
 
     def lookup(self, lookup: Lookup) -> bool:
         """Queue a look-up; False, and no callback, if it cannot even be tried now."""
-        if not self._config.origin_url or monotonic_ms() < self._failed_until_ms:
+        if not self._config.origin_url or self._is_away:
             return False
-        try:
-            self._queue.put_nowait(lookup)
-        except asyncio.QueueFull:
+        if len(self._queue) >= self._config.origin_queue_max:
             self._counters.add("origin_rejections")
             return False
+        lookup.started_us = monotonic_us()
+        self._queue.append(lookup)
+        self._wake.set()
+        self._under_way.append(lookup)
         self._counters.add("origin_lookups")
         return True
+
+    def sweep(self, now_ms: int) -> None:
+        """Fail the look-ups whose time is over, wherever they are."""
+        while self._under_way and (self._under_way[0].is_over or self._is_overdue(self._under_way[0], now_ms)):
+            lookup = self._under_way.popleft()
+            if not lookup.is_over:
+                self._counters.add("origin_timeouts")
+                self._fail([lookup])
+        while self._queue and self._queue[0].is_over:  # else they would take the places of others
+            self._queue.popleft()
+
+    def _is_overdue(self, lookup: Lookup, now_ms: int) -> bool:
+        return now_ms - lookup.started_us // 1000 >= self._config.origin_timeout_ms
 
     async def run(self) -> None:
         """Serve the queue until cancelled."""
@@ -76,26 +99,24 @@ class Origin:
                 tasks.create_task(self._serve())
 
     async def _serve(self) -> None:
-        """One connection's life: connect early, so that the first shard that is lost finds it open."""
-        connection: asyncpg.Connection[Any] | None = None
-        try:
-            while True:
-                if connection is None or connection.is_closed():
-                    connection = await self._connect()
-                batch = await self._take()
-                try:
-                    await self._read(connection, batch)
-                except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                    self._report(error)
-                    _fail(batch)
-                    connection.terminate()
-        finally:
-            if connection is not None:
+        """Keep one connection open, also while there is nothing to do: the first shard that is lost needs it."""
+        while True:
+            connection = await self._connect()
+            try:
+                while not connection.is_closed():
+                    batch = self._take()
+                    if batch:
+                        await self._read(connection, batch)
+                    else:
+                        self._wake.clear()
+                        await self._wake.wait()
+            finally:
                 connection.terminate()
 
     async def _connect(self) -> "asyncpg.Connection[Any]":
-        """Connect, however long it takes; what is queued meanwhile fails at once."""
+        """Connect, however long it takes."""
         timeout_s = self._config.origin_timeout_ms / 1000
+        retry_ms = RETRY_MS_MIN
         while True:
             try:
                 connection = await asyncpg.connect(
@@ -104,27 +125,36 @@ class Origin:
                     command_timeout=timeout_s,
                     server_settings={"application_name": "pointsman-edge", "default_transaction_read_only": "on"},
                 )
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except ERRORS as error:
                 self._report(error)
-                self._fail_queue()
-                await asyncio.sleep(self._retry_ms / 1000)
-                self._retry_ms = min(self._retry_ms * 2, RETRY_MS_MAX)
+                self._lose()
+                await asyncio.sleep(retry_ms / 1000 * random.uniform(0.5, 1.0))  # noqa: S311  jitter is no secret
+                retry_ms = min(retry_ms * 2, RETRY_MS_MAX)
             else:
-                self._failed_until_ms = 0
-                self._retry_ms = RETRY_MS_MIN
-                self._was_reported = False
-                self._counters.set("is_origin_reachable", 1)
+                connection.add_termination_listener(self._on_lost)
+                self._connected += 1
+                self._is_away = self._was_reported = False
+                self._show_reachability()
                 return connection
 
-    async def _take(self) -> list[Lookup]:
-        batch = [await self._queue.get()]
-        while len(batch) < BATCH_MAX and not self._queue.empty():
-            batch.append(self._queue.get_nowait())
+    def _take(self) -> list[Lookup]:
+        batch: list[Lookup] = []
+        while self._queue and len(batch) < BATCH_MAX:
+            lookup = self._queue.popleft()
+            if not lookup.is_over:
+                batch.append(lookup)
         return batch
 
-    async def _read(self, connection: "asyncpg.Connection[Any]", batch: list[Lookup]) -> None:
+    async def _read(self, connection: "asyncpg.Connection[Any]", batch: Sequence[Lookup]) -> None:
+        """Read the links of a batch; when that fails so do they, and the connection with them."""
         domains, codes = zip(*(_split(lookup.key) for lookup in batch), strict=True)
-        rows = await connection.fetch(QUERY, domains, codes)
+        try:
+            rows = await connection.fetch(QUERY, domains, codes)
+        except ERRORS as error:
+            self._report(error)
+            connection.terminate()
+            self._fail(batch)
+            return
         found = {b"%d:%s" % (row["domain_id"], row["code"].encode()): row for row in rows}
         for lookup in batch:
             self._settle(lookup, found.get(lookup.key))
@@ -136,20 +166,46 @@ class Origin:
         except ValueError as error:
             self._counters.add("record_failures")
             log.debug("row of edge_link refused", key=lookup.key.decode("ascii"), error=str(error))
-            lookup.on_failure()
-        else:
+            self._fail([lookup])
+            return
+        if self._end(lookup):
             lookup.on_record(record)
 
+    def _fail(self, lookups: Iterable[Lookup]) -> None:
+        for lookup in lookups:
+            if self._end(lookup):
+                lookup.on_failure()
+
+    def _end(self, lookup: Lookup) -> bool:
+        """Whether the look-up ends here, and has not ended before."""
+        if lookup.is_over:
+            return False
+        lookup.is_over = True
+        self._counters.observe("origin_lookup", monotonic_us() - lookup.started_us)
+        return True
+
+    def _on_lost(self, _connection: Any) -> None:
+        """Called by asyncpg, once for each connection, whichever side has ended it."""
+        self._connected -= 1
+        self._lose()
+        self._wake.set()
+
+    def _lose(self) -> None:
+        """Without any connection, what is queued fails, and what comes is refused, until there is one again."""
+        self._is_away = self._connected == 0
+        self._show_reachability()
+        if self._is_away:
+            lookups, self._queue = self._queue, deque()
+            self._fail(lookups)
+
+    def _show_reachability(self) -> None:
+        self._counters.set("is_origin_reachable", int(self._connected > 0))
+
     def _report(self, error: Exception) -> None:
-        self._failed_until_ms = monotonic_ms() + self._retry_ms
-        self._counters.set("is_origin_reachable", 0)
         self._counters.add("origin_failures")
         if not self._was_reported:
             self._was_reported = True
             log.warning("PostgreSQL unreachable, links of a lost shard answer 503", error=str(error) or "timeout")
-
-    def _fail_queue(self) -> None:
-        _fail([self._queue.get_nowait() for _ in range(self._queue.qsize())])
 
 
 def encode(row: Any) -> bytes:
@@ -175,8 +231,3 @@ def _milliseconds(instant: datetime | None) -> int | None:
 def _split(key: bytes) -> tuple[int, str]:
     domain, _, code = key.partition(b":")
     return int(domain), code.decode("ascii")
-
-
-def _fail(batch: Sequence[Lookup]) -> None:
-    for lookup in batch:
-        lookup.on_failure()

@@ -1,35 +1,39 @@
-"""The connection to one shard: lookups, invalidation pushes, heartbeats, health.
+"""One shard, as one worker sees it: look-ups, invalidation pushes, heartbeats, trust.
 
 A worker holds just one connection to each shard, so replies and pushes come in Redis's own order: the push for a
 write that came after a read always arrives after the read's reply, and no stale value can stay in L1 (I4).
 
-    disconnected ──connect──▶ greeting ──heartbeat accepted──▶ usable
+    disconnected ──connect──▶ greeting ──heartbeat accepted──▶ trusted
           ▲                                                       │
           └───────── cut, refused, or a ping overdue ─────────────┘     the shard's generation rises
 
-A shard is usable while it is trusted and no reply is overdue. Trust ends a fixed time after the *sending* of the last
-ping that was answered, or with the lease of the last heartbeat: a write is pushed before the answer to a ping that
-Redis reads after it, so whoever slept finds its trust run out before it can answer from the past.
+Three questions, three answers:
+- may L1 be believed? While the shard is trusted. Trust ends a fixed time after the *sending* of the last ping that was
+  answered, or with the lease of the last heartbeat: a write is pushed before the answer to a ping that Redis reads
+  after it, so whoever slept finds its trust run out before it can answer from the past;
+- can a look-up be sent? While the shard is usable: trusted, and no reply overdue behind which the next would come;
+- is it worth the wait? While the breaker admits it (`breaker.py`): it remembers stalls that are over.
 
 Everything here runs on the worker's loop; deadlines are swept by the worker's one coarse timer.
 """
 
 import asyncio
 import random
-import ssl
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast
-from urllib.parse import unquote, urlsplit
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
 
 import hiredis
 import structlog
 
 from edge._counters import Counters
 from edge._front import Front
-from edge.clock import monotonic_ms
+from edge.acknowledgement import Acknowledgement
+from edge.breaker import Breaker, State
+from edge.clock import monotonic_ms, monotonic_us
 from edge.config import EdgeConfig
+from edge.session import Session, ShardError, Timeouts, connect, greeting
 from edge.verdict import DOUBTFUL, Verdict, judge
 from wire import VERSION, keys
 from wire import heartbeat as wire_heartbeat
@@ -38,61 +42,51 @@ log = structlog.get_logger("edge.shards")
 
 RECONNECT_MS_MIN: Final = 50
 RECONNECT_MS_MAX: Final = 1000
-# Requests sent and not answered: at the largest batch a loop turn makes, beyond which the shard counts as overdue.
+STEADY_MS: Final = 10_000  # a connection that lived this long was a good one: the next is made soon
+# Commands sent and not answered: more than the largest number of batches that a loop turn makes.
 PENDING_MAX: Final = 1024
-_NOTHING: Final = object()
+DOCUMENTS_MS: Final = 100  # at most so often are they read because of fences: they may be a megabyte
+# A sweep that comes so late finds deadlines over because this worker stood still, with the replies in its sockets.
+LATE_MS: Final = 200
 
 
-class ShardError(Exception):
-    """The shard refused the greeting, or said what no shard should say; `code` is stable."""
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What a shard tells its worker: a topology or domains document was read; a link's key changed."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Listener(Protocol):
-    """What a shard tells its worker."""
-
-    def on_document(self, key: bytes, data: bytes) -> None:
-        """A topology or domains document was read."""
-
-    def on_invalidated(self, key: bytes) -> None:
-        """A link's key changed."""
+    on_document: Callable[[bytes, bytes], None]
+    on_invalidated: Callable[[bytes], None]
 
 
 @dataclass(slots=True)
-class Pending:
-    """A command that was sent. `on_reply` gets the reply; None once the wait for it was given up."""
+class Lookup:
+    """One MGET. Just one of the two callbacks is called, once and later."""
 
-    deadline_ms: int
-    on_reply: Callable[[Any], None] | None
-    on_timeout: Callable[[], None] | None = None
+    names: Sequence[bytes]
+    on_values: Callable[[Verdict, int, Sequence[bytes | None]], None]
+    on_failure: Callable[[], None]
+    generation: int
+    started_us: int
+    is_given_up: bool = False
 
 
 @dataclass(slots=True)
-class Link:
-    """The state of one connection, made anew with each."""
+class Standing:
+    """What this worker knows of the shard through one session, made anew with each."""
 
-    transport: asyncio.Transport
-    reader: Any = field(default_factory=lambda: hiredis.Reader(notEnoughData=_NOTHING))
-    pending: deque[Pending] = field(default_factory=deque)
+    is_greeted: bool = False
     run_id: str = ""
     pinged_ms: int = 0
     heartbeat_ms: int = 0
+    documents_ms: int = 0
     pong_sent_ms: int = 0
     lease_until_ms: int = 0
     fence: bytes | None = None
     verdict: Verdict = DOUBTFUL
-    sequence_seen: int = 0
-    sequence_applied: int = 0
-    is_sequence_read: bool = False
-    is_sequence_due: bool = False
-    is_greeted: bool = False
 
 
-class Shard(asyncio.Protocol):
-    """One shard, as one worker sees it. `number` is its place in the Front's tables, None for a seed."""
+class Shard:
+    """One shard. `number` is its place in the Front's tables, None for a seed."""
 
     def __init__(
         self, shard_id: str, url: str, number: int | None, *, front: Front, config: EdgeConfig, listener: Listener
@@ -101,36 +95,72 @@ class Shard(asyncio.Protocol):
         self.url = url
         self.number = number
         self.epoch = 0
+        self.breaker = Breaker()
         self._front = front
         self._counters: Counters = front.counters
         self._config = config
         self._listener = listener
         self._edge_id = ""
-        self._link: Link | None = None
-        self._lost: asyncio.Future[None] | None = None
+        self._session: Session | None = None
+        self._standing = Standing()
+        self._acknowledgement: Acknowledgement
         self._greeted: asyncio.Future[None] | None = None
         self._was_reported = False
+        self._swept_ms = monotonic_ms()
+        self._state_seen = self.breaker.state
+        self._row = None if number is None else self._counters.shard(number)
+        if self._row is not None:
+            self._row.take(shard_id)
+            self._row.set("proved_ms", monotonic_ms())  # its age counts from the instant that proof was wanted
+            self._publish()
 
     # ---- life
 
     async def run(self, edge_id: str) -> None:
-        """Keep a connection open until cancelled."""
+        """Keep a session open until cancelled."""
         self._edge_id = edge_id
-        delay_ms = RECONNECT_MS_MIN
+        delay_ms = 0
         while True:
+            started_ms = monotonic_ms()
             try:
-                await self._connect()
-                delay_ms = RECONNECT_MS_MIN
-                log.info("shard connected", shard=self.id, run_id=self._link.run_id if self._link else "")
-                self._was_reported = False
-                assert self._lost is not None
-                await self._lost
+                await self._live()
             except (OSError, TimeoutError, ShardError) as error:
                 self._report(error)
             finally:
-                self._drop()
+                if self._session is not None:
+                    self._session.end(ConnectionAbortedError("no longer wanted"))
+            delay_ms = next_delay_ms(delay_ms, monotonic_ms() - started_ms)
             await asyncio.sleep(delay_ms / 1000 * random.uniform(0.5, 1.0))  # noqa: S311  jitter is no secret
-            delay_ms = min(delay_ms * 2, RECONNECT_MS_MAX)
+
+    async def _live(self) -> None:
+        """One session from its start to its end, which is an exception."""
+        timeouts = Timeouts(self._config.connect_timeout_ms, self._config.ping_timeout_ms)
+        session = await connect(self.url, timeouts, self._on_push, self._on_end)
+        self._counters.add("shard_connects")
+        self._session, self._standing = session, Standing()
+        self._acknowledgement = Acknowledgement(session, partial(self._beat, session))
+        self._greeted = asyncio.get_running_loop().create_future()
+        self._greet(session)
+        timeout_s = self._config.connect_timeout_ms / 1000
+        await asyncio.wait((self._greeted, session.ended), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._greeted.done():
+            log.info("shard connected", shard=self.id, run_id=self._standing.run_id)
+            self._was_reported = False
+        else:
+            session.fail("silent", "the greeting was not answered in time")
+        await session.ended
+
+    def _on_end(self, session: Session) -> None:
+        """Whatever this shard filled is distrusted from this instant on."""
+        if session is not self._session:
+            return  # given up while it connected; nothing was filled through it
+        self._session = None
+        if self.number is None:
+            return
+        self._front.distrust(self.number)
+        self._counters.add("shard_distrusts")
+        if self._standing.is_greeted:
+            self.breaker.on_failure(monotonic_ms())
 
     def _report(self, error: Exception) -> None:
         """Say once for each outage why the shard cannot be used."""
@@ -140,100 +170,81 @@ class Shard(asyncio.Protocol):
                 "shard unreachable, its links come from PostgreSQL", shard=self.id, error=str(error) or "timeout"
             )
 
-    async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._lost = loop.create_future()
-        self._greeted = loop.create_future()
-        parts = urlsplit(self.url)
-        async with asyncio.timeout(self._config.connect_timeout_ms / 1000):
-            if parts.scheme == "unix":
-                await loop.create_unix_connection(lambda: self, parts.path)
-            else:
-                context = ssl.create_default_context() if parts.scheme == "rediss" else None
-                await loop.create_connection(lambda: self, parts.hostname or "", parts.port or 6379, ssl=context)
-            await self._greeted
+    # ---- the greeting
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio: greet the server; tracking is on before anything is read."""
-        self._link = Link(cast(asyncio.Transport, transport))  # uvloop's is none by inheritance
-        self._counters.add("shard_connects")
-        parts = urlsplit(self.url)
-        hello: list[Any] = ["HELLO", 3]
-        if parts.password:
-            hello += ["AUTH", unquote(parts.username or "default"), unquote(parts.password)]
-        self._send(hello, self._on_greeting)
-        if parts.scheme != "unix" and parts.path.strip("/"):
-            self._send(["SELECT", int(parts.path.strip("/"))], self._on_greeting)
-        self._send(["CLIENT", "SETNAME", f"pointsman-edge:{self._edge_id or 'seed'}"], self._on_greeting)
-        prefixes = [word for prefix in keys.TRACKED_PREFIXES for word in (b"PREFIX", prefix)]
-        self._send(["CLIENT", "TRACKING", "ON", "BCAST", *prefixes], self._on_greeting)
-        self._send(["INFO", "server"], self._on_info)
-        self._send(["MGET", keys.TOPOLOGY, keys.DOMAINS], self._on_documents)
+    def _greet(self, session: Session) -> None:
+        for command in greeting(self.url, f"pointsman-edge:{self._edge_id}"):
+            session.send(command, partial(self._on_greeting, session))
+        session.send(("INFO", "server"), partial(self._on_info, session))
+        self._read_documents(session)
         if self.number is None:
-            self._send(["PING"], lambda _reply: self._become_greeted())
+            session.send(("PING",), lambda _reply: self._become_greeted(session))
         else:
-            self._beat()
+            self._beat(session)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """asyncio: whatever this shard filled is distrusted from this instant on."""
-        self._drop()
-        for waiting in (self._lost, self._greeted):
-            if waiting is not None and not waiting.done():
-                waiting.set_exception(error or ConnectionResetError(f"{self.id} closed the connection"))
-                waiting.exception()  # whoever awaits it gets it; nobody else needs a warning about it
+    def _on_greeting(self, session: Session, reply: Any) -> None:
+        if isinstance(reply, hiredis.ReplyError):
+            session.fail("refused", f"the greeting was refused: {reply}; Redis 6.2 or later is needed")
 
-    def _drop(self) -> None:
-        link, self._link = self._link, None
-        if link is None:
+    def _on_info(self, session: Session, reply: Any) -> None:
+        lines = reply.decode().splitlines() if isinstance(reply, bytes) else []
+        run_ids = [line.partition(":")[2] for line in lines if line.startswith("run_id:")]
+        if not run_ids:
+            session.fail("refused", "INFO server gave no run_id; the user needs the permission for INFO")
             return
-        link.transport.abort()
+        self._standing.run_id = run_ids[0]
+
+    def _become_greeted(self, session: Session) -> None:
+        if self._standing.is_greeted:
+            return
+        self._standing.is_greeted = True
+        if self._greeted is not None and not self._greeted.done():
+            self._greeted.set_result(None)
         if self.number is not None:
-            self._front.distrust(self.number)
-            self._counters.add("shard_distrusts")
-        for pending in link.pending:
-            if pending.on_timeout is not None:
-                pending.on_timeout()
+            # The push for what was written while there was no session went nowhere; nobody need write again for it.
+            self._acknowledgement.read()
 
-    def close(self) -> None:
-        """Cut the connection; `run` opens another unless it is cancelled."""
-        self._drop()
+    # ---- documents
 
-    def _fail(self, code: str, message: str) -> None:
-        link = self._link
-        error = ShardError(code, f"{self.id}: {message}")
-        for waiting in (self._greeted, self._lost):
-            if waiting is not None and not waiting.done():
-                waiting.set_exception(error)
-                waiting.exception()
-        if link is not None:
-            self._drop()
+    def refresh_documents(self) -> None:
+        """Read topology and domains again, because a fence was ahead of this edge."""
+        is_due = monotonic_ms() - self._standing.documents_ms >= DOCUMENTS_MS
+        if self._session is not None and self._standing.is_greeted and is_due:
+            self._read_documents(self._session)
 
-    # ---- sending
+    def _read_documents(self, session: Session) -> None:
+        self._standing.documents_ms = monotonic_ms()
+        session.send(("MGET", keys.TOPOLOGY, keys.DOMAINS), partial(self._on_documents, session))
 
-    def _send(
-        self,
-        command: Sequence[Any],
-        on_reply: Callable[[Any], None],
-        on_timeout: Callable[[], None] | None = None,
-        timeout_ms: int = 0,
-    ) -> None:
-        link = self._link
-        assert link is not None
-        now_ms = monotonic_ms()
-        link.pending.append(Pending(now_ms + (timeout_ms or self._config.ping_timeout_ms), on_reply, on_timeout))
-        link.transport.write(hiredis.pack_command(tuple(command)))
+    def _on_documents(self, session: Session, reply: Any) -> None:
+        if not isinstance(reply, list):
+            session.fail("refused", f"the topology could not be read: {reply}")
+            return
+        for key, data in zip((keys.TOPOLOGY, keys.DOMAINS), reply, strict=True):
+            if data is not None:
+                self._listener.on_document(key, data)
+
+    # ---- look-ups
 
     @property
     def is_usable(self) -> bool:
-        """Whether a lookup sent now is worth waiting for."""
-        link = self._link
+        """Whether a look-up sent now would be answered as far as anyone can know."""
+        session = self._session
         return (
-            link is not None
+            session is not None
             and self.number is not None
             and self._front.is_shard_trusted(self.number)
-            and len(link.pending) < PENDING_MAX
-            and (not link.pending or link.pending[0].on_reply is not None)
+            and session.pending_count < PENDING_MAX
+            and not session.is_stalled
         )
+
+    def may_admit(self, now_ms: int) -> bool:
+        """Whether `admit` would say yes now."""
+        return self.is_usable and self.breaker.may_admit(now_ms)
+
+    def admit(self, now_ms: int) -> bool:
+        """Whether a look-up should be sent; whoever hears yes calls `lookup`."""
+        return self.is_usable and self.breaker.admit(now_ms)
 
     def lookup(
         self,
@@ -245,210 +256,145 @@ class Shard(asyncio.Protocol):
 
         Just one of the two is called, once and later: `on_values(verdict, generation, values)`, or `on_failure()`.
         """
-        link, number = self._link, self.number
-        assert link is not None
-        assert number is not None
-        generation = self._front.generation(number)
+        assert self._session is not None
+        assert self.number is not None
+        lookup = Lookup(names, on_values, on_failure, self._front.generation(self.number), monotonic_us())
+        self._session.send(
+            (b"MGET", keys.FENCE, *(keys.LINK_PREFIX + name for name in names)),
+            partial(self._on_values, self._session, lookup),
+            partial(self._on_given_up, lookup),
+            self._config.reply_timeout_ms,
+        )
 
-        def on_reply(reply: Any) -> None:
-            if not isinstance(reply, list) or len(reply) != len(names) + 1:
-                on_failure()
-                self._fail("reply", f"MGET answered {reply!r:.200}")
-                return
-            on_values(self._judge(link, reply[0]), generation, reply[1:])
+    def _on_values(self, session: Session, lookup: Lookup, reply: Any) -> None:
+        if self._row is not None:
+            self._row.observe("lookup", monotonic_us() - lookup.started_us)
+        if lookup.is_given_up:
+            return
+        if not isinstance(reply, list) or len(reply) != len(lookup.names) + 1:
+            lookup.on_failure()
+            session.fail("reply", f"MGET answered {reply!r:.200}")
+            return
+        self.breaker.on_reply(monotonic_ms())
+        lookup.on_values(self._judge(reply[0]), lookup.generation, reply[1:])
 
-        command = (b"MGET", keys.FENCE, *(keys.LINK_PREFIX + name for name in names))
-        self._send(command, on_reply, on_failure, self._config.reply_timeout_ms)
+    def _on_given_up(self, lookup: Lookup) -> None:
+        lookup.is_given_up = True
+        lookup.on_failure()
 
-    def _judge(self, link: Link, fence: bytes | None) -> Verdict:
-        if fence != link.fence or link.verdict is DOUBTFUL:
-            link.fence = fence
-            link.verdict = judge(fence, self.epoch, link.run_id)
-        if link.verdict is DOUBTFUL or link.verdict.is_epoch_behind:
+    def _judge(self, fence: bytes | None) -> Verdict:
+        standing = self._standing
+        if fence != standing.fence or standing.verdict is DOUBTFUL:
+            standing.fence = fence
+            standing.verdict = judge(fence, self.epoch, standing.run_id)
+        if standing.verdict is DOUBTFUL or standing.verdict.is_epoch_behind:
             self._counters.add("shard_doubtful_replies")
-        return link.verdict
+        return standing.verdict
 
     def set_epoch(self, epoch: int) -> None:
         """Hold another epoch: judge the fence anew and tell the shard."""
         self.epoch = epoch
-        if self._link is not None:
-            self._link.verdict = DOUBTFUL
-            if self._link.is_greeted and self.number is not None:
-                self._beat()
+        self._standing.verdict = DOUBTFUL
+        if self._session is not None and self._standing.is_greeted and self.number is not None:
+            self._beat(self._session)
 
-    # ---- receiving
-
-    def data_received(self, data: bytes) -> None:
-        """asyncio: replies in order, pushes in between."""
-        link = self._link
-        if link is None:
-            return
-        try:
-            link.reader.feed(data)
-            while self._link is link and (reply := link.reader.gets()) is not _NOTHING:
-                if isinstance(reply, hiredis.PushNotification):
-                    self._on_push(reply)
-                else:
-                    self._on_reply(link, reply)
-        except hiredis.ProtocolError as error:
-            self._fail("protocol", str(error))
-
-    def _on_reply(self, link: Link, reply: Any) -> None:
-        if not link.pending:
-            self._fail("protocol", "a reply came to no request")
-            return
-        pending = link.pending.popleft()
-        if pending.on_reply is not None:
-            pending.on_reply(reply)
+    # ---- pushes
 
     def _on_push(self, push: list[Any]) -> None:
-        if push[0] != b"invalidate":
+        session = self._session
+        if push[0] != b"invalidate" or session is None:
             return
         if push[1] is None:  # FLUSHALL: everything this shard filled is gone
             if self.number is not None:
                 self._front.distrust(self.number)
                 self._counters.add("shard_distrusts")
-                self._ping()
+                self._ping(session)
             return
         self._counters.add("invalidations", len(push[1]))
         for key in push[1]:
             if key.startswith(keys.LINK_PREFIX):
                 self._listener.on_invalidated(key[len(keys.LINK_PREFIX) :])
-            elif key == keys.SEQUENCE:
-                self._read_sequence()
+            elif key == keys.SEQUENCE and self.number is not None:
+                self._acknowledgement.read()
             elif key in (keys.TOPOLOGY, keys.DOMAINS):
-                self._send(["MGET", keys.TOPOLOGY, keys.DOMAINS], self._on_documents)
-
-    def _on_greeting(self, reply: Any) -> None:
-        if isinstance(reply, hiredis.ReplyError):
-            self._fail("refused", f"the greeting was refused: {reply}; Redis 6.2 or later is needed")
-
-    def _on_info(self, reply: Any) -> None:
-        if self._link is None:
-            return
-        lines = reply.decode().splitlines() if isinstance(reply, bytes) else []
-        run_ids = [line.partition(":")[2] for line in lines if line.startswith("run_id:")]
-        if not run_ids:
-            self._fail("refused", "INFO server gave no run_id; the user needs the permission for INFO")
-            return
-        self._link.run_id = run_ids[0]
-
-    def _on_documents(self, reply: Any) -> None:
-        if not isinstance(reply, list):
-            self._fail("refused", f"the topology could not be read: {reply}")
-            return
-        for key, data in zip((keys.TOPOLOGY, keys.DOMAINS), reply, strict=True):
-            if data is not None:
-                self._listener.on_document(key, data)
-
-    def refresh_documents(self) -> None:
-        """Read topology and domains again, because a fence was ahead of this edge."""
-        if self._link is not None and self._link.is_greeted:
-            self._send(["MGET", keys.TOPOLOGY, keys.DOMAINS], self._on_documents)
+                self._read_documents(session)
 
     # ---- health
 
     def sweep(self, now_ms: int) -> None:
-        """Give overdue lookups up, cut a silent connection, ping and beat when due."""
-        link = self._link
-        if link is None:
-            return
-        for pending in link.pending:
-            if pending.deadline_ms > now_ms:
-                continue
-            if pending.on_timeout is None:
-                self._counters.add("shard_timeouts")
-                self._fail("silent", f"no answer within {self._config.ping_timeout_ms} ms")
-                return
-            if pending.on_reply is not None:
-                self._counters.add("shard_timeouts")
-                pending.on_reply = None
-                on_timeout, pending.on_timeout = pending.on_timeout, _nothing
-                on_timeout()
-        if link.is_greeted and now_ms - link.pinged_ms >= self._config.ping_interval_ms:
-            self._ping()
-        if self.number is not None and now_ms - link.heartbeat_ms >= wire_heartbeat.INTERVAL_MS:
-            self._beat()
+        """Give overdue look-ups up, cut a silent session, ping and beat when due."""
+        is_late = now_ms - self._swept_ms > LATE_MS
+        self._swept_ms = now_ms
+        session = self._session
+        if session is not None and not is_late:
+            was_stalled = session.is_stalled
+            overdue = session.give_up_overdue(now_ms)
+            self._counters.add("shard_timeouts", overdue)
+            if overdue and not was_stalled and self._session is session:
+                self.breaker.on_failure(now_ms)
+        if self._session is not None:
+            self._keep_proving(self._session, now_ms)
+        self._publish()
 
-    def _ping(self) -> None:
-        link = self._link
-        assert link is not None
-        sent_ms = link.pinged_ms = monotonic_ms()
+    def _keep_proving(self, session: Session, now_ms: int) -> None:
+        standing = self._standing
+        if standing.is_greeted and now_ms - standing.pinged_ms >= self._config.ping_interval_ms:
+            self._ping(session)
+        if self.number is not None and now_ms - standing.heartbeat_ms >= wire_heartbeat.INTERVAL_MS:
+            self._beat(session)
+
+    def _publish(self) -> None:
+        breaker = self.breaker
+        if breaker.state is not self._state_seen:
+            self._state_seen = breaker.state
+            log.warning("breaker of a shard changed", shard=self.id, state=breaker.state.value)
+        if self._row is None:
+            return
+        for state in State:
+            self._row.set(f"is_breaker_{state}", int(breaker.state is state))
+            self._row.set(f"breaker_{state}_entries", breaker.entries[state])
+
+    def _ping(self, session: Session) -> None:
+        sent_ms = self._standing.pinged_ms = monotonic_ms()
 
         def on_pong(reply: Any) -> None:
             if isinstance(reply, hiredis.ReplyError):
-                self._fail("refused", f"PING was refused: {reply}")
+                session.fail("refused", f"PING was refused: {reply}")
                 return
-            link.pong_sent_ms = sent_ms
-            self._renew_trust(link)
+            self._standing.pong_sent_ms = sent_ms
+            self._renew_trust()
 
-        self._send(["PING"], on_pong)
+        session.send(("PING",), on_pong)
 
-    def _beat(self) -> None:
-        link = self._link
-        assert link is not None
-        sent_ms = link.heartbeat_ms = monotonic_ms()
+    def _beat(self, session: Session) -> None:
+        standing = self._standing
+        sent_ms = standing.heartbeat_ms = monotonic_ms()
         heartbeat = wire_heartbeat.Heartbeat(
-            edge_id=self._edge_id, build=VERSION, epoch=self.epoch, sequence=link.sequence_applied
+            edge_id=self._edge_id, build=VERSION, epoch=self.epoch, sequence=self._acknowledgement.applied
         )
 
         def on_beat(reply: Any) -> None:
             if reply != b"OK":
-                self._fail("refused", f"the heartbeat was refused: {reply}")
+                session.fail("refused", f"the heartbeat was refused: {reply}")
                 return
             # The lease counts from before the sending, so it ends here before it ends for control.
-            link.lease_until_ms = sent_ms + wire_heartbeat.LEASE_MS
-            link.pong_sent_ms = max(link.pong_sent_ms, sent_ms)
-            self._renew_trust(link)
-            self._become_greeted()
+            standing.lease_until_ms = sent_ms + wire_heartbeat.LEASE_MS
+            standing.pong_sent_ms = max(standing.pong_sent_ms, sent_ms)
+            self._renew_trust()
+            self._become_greeted(session)
 
         key = keys.edge_key(self._edge_id)
-        self._send(["SET", key, wire_heartbeat.encode(heartbeat), "PX", wire_heartbeat.EXPIRES_MS], on_beat)
+        session.send(("SET", key, wire_heartbeat.encode(heartbeat), "PX", wire_heartbeat.EXPIRES_MS), on_beat)
 
-    def _renew_trust(self, link: Link) -> None:
-        if self.number is not None:
-            until_ms = min(link.pong_sent_ms + self._config.ping_timeout_ms, link.lease_until_ms)
-            self._front.trust(self.number, until_ms)
-
-    def _become_greeted(self) -> None:
-        if self._link is not None:
-            self._link.is_greeted = True
-        if self._greeted is not None and not self._greeted.done():
-            self._greeted.set_result(None)
-
-    # ---- acknowledging
-
-    def _read_sequence(self) -> None:
-        """Read pm:seq and acknowledge it after one more round trip.
-
-        In BCAST mode the pushes of one of Redis's event-loop turns are sent at its end: 1. control writes a link and
-        pm:seq; 2. our GET of the same turn is answered with the new number; 3. only then the link's push is sent. The
-        answer to a PING sent after 2 comes after 3.
-        """
-        link = self._link
-        if link is None or self.number is None:
+    def _renew_trust(self) -> None:
+        if self.number is None or self._row is None:
             return
-        if link.is_sequence_read:
-            link.is_sequence_due = True
-            return
-        link.is_sequence_read = True
-        link.is_sequence_due = False
-
-        def on_sequence(reply: Any) -> None:
-            link.sequence_seen = int(reply) if isinstance(reply, bytes) and reply.isdigit() else link.sequence_applied
-            if self._link is link:
-                self._send(["PING"], on_pong)
-
-        def on_pong(_reply: Any) -> None:
-            link.is_sequence_read = False
-            link.sequence_applied = link.sequence_seen
-            if self._link is link:
-                self._beat()
-                if link.is_sequence_due:
-                    self._read_sequence()
-
-        self._send(["GET", keys.SEQUENCE], on_sequence)
+        standing = self._standing
+        until_ms = min(standing.pong_sent_ms + self._config.ping_timeout_ms, standing.lease_until_ms)
+        self._front.trust(self.number, until_ms)
+        self._row.set("proved_ms", standing.pong_sent_ms)
 
 
-def _nothing() -> None:
-    """In place of a callback that has been called."""
+def next_delay_ms(delay_ms: int, lived_ms: int) -> int:
+    """How long to wait until the next connection: twice as long as the last time, unless that one was a good one."""
+    return RECONNECT_MS_MIN if delay_ms == 0 or lived_ms >= STEADY_MS else min(2 * delay_ms, RECONNECT_MS_MAX)

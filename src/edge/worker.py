@@ -27,7 +27,7 @@ from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.origin import Origin
 from edge.resolver import Resolver
-from edge.shards import Shard
+from edge.shards import Listener, Shard
 from edge.topology import Map, Store, build, placement, read_domains, read_topology
 from wire import keys
 from wire.domains import Domains
@@ -63,13 +63,14 @@ class Worker:
             Cache(config.cache_bytes),
             Cache(config.absence_cache_bytes),
             self._resolver.resolve,
-            lambda key, key_hash: None,
+            self._resolver.refresh,
             config,
         )
         loop = asyncio.get_running_loop()
         self._roster = Roster(self._front, loop.call_soon, config)
         self._door = Door(loop, self._roster)
         self._resolver.bind(self._front)
+        self._listener = Listener(self._on_document, self._resolver.on_invalidated)
         self._store = Store(config.state_dir)
         self._map: Map | None = None
         self._domains: Domains | None = None
@@ -81,15 +82,11 @@ class Worker:
         self._is_serving = False
         self._date_s = 0
 
-    # ---- the listener of the shards
+    # ---- documents
 
-    def on_document(self, key: bytes, data: bytes) -> None:
+    def _on_document(self, key: bytes, data: bytes) -> None:
         """A shard had a topology or domains document."""
         self._adopt(key, data, is_stored=False)
-
-    def on_invalidated(self, key: bytes) -> None:
-        """A shard pushed a change of a link."""
-        self._resolver.on_invalidated(key)
 
     def _adopt(self, key: bytes, data: bytes, is_stored: bool) -> None:
         if key == keys.TOPOLOGY:
@@ -126,6 +123,8 @@ class Worker:
         for number, shard in self._shards.items():
             if shards.get(number) is not shard:
                 self._tasks.pop(shard).cancel()
+        for number in self._shards.keys() - shards.keys():
+            self._counters.shard(number).clear()
         if old is not None and placement(old.topology) != placement(new_map.topology):
             # An entry is covered by pushes only while its shard owns its key.
             for number in {*self._shards, *shards}:
@@ -137,7 +136,9 @@ class Worker:
         log.info("topology adopted", epoch=new_map.topology.epoch, shards=len(shards))
 
     def _open(self, described: ShardDescription, number: int) -> Shard:
-        shard = Shard(described.id, described.url, number, front=self._front, config=self._config, listener=self)
+        shard = Shard(
+            described.id, described.url, number, front=self._front, config=self._config, listener=self._listener
+        )
         self._tasks[shard] = self._spawn(shard.run(self._edge_id))
         return shard
 
@@ -174,7 +175,9 @@ class Worker:
                 self._adopt(key, data, is_stored=True)
         seeds = [
             self._spawn(
-                Shard("seed", url, None, front=self._front, config=self._config, listener=self).run(self._edge_id)
+                Shard("seed", url, None, front=self._front, config=self._config, listener=self._listener).run(
+                    self._edge_id
+                )
             )
             for url in self._config.seeds
         ]
@@ -196,6 +199,8 @@ class Worker:
             for shard in list(self._shards.values()):
                 shard.sweep(now_ms)
             self._roster.sweep()
+            self._origin.sweep(now_ms)
+            self._resolver.report()
             self._report(now_ms)
             await asyncio.sleep(SWEEP_MS / 1000)
 
