@@ -49,6 +49,7 @@ from edge._http cimport (
 from edge._proxy cimport parse_proxy
 from edge._ring cimport xxh64_of
 
+import os
 from typing import Literal
 
 cdef enum:
@@ -84,7 +85,7 @@ cdef class Roster:
         )
         self.trusted = Networks(config.trusted_networks)
         self.forwarding = _FORWARDING[config.forwarded]
-        self.client_keys = ClientKeys()
+        self.client_keys = ClientKeys(os.urandom(16))
         self.is_proxied = config.proxy_protocol == "required"
 
     cdef bint is_full(self) noexcept:

@@ -7,6 +7,7 @@ BOUNDS_MS: tuple[float, ...]
 NAMES: tuple[str, ...]
 SHARD_NAMES: tuple[str, ...]
 STATUSES: tuple[int, ...]
+LIMITS: tuple[str, ...]
 TIERS: tuple[str, ...]
 
 class Block:

@@ -80,6 +80,7 @@ NAMES = (
     "misses_under_way",
     "refreshes_under_way",
     "waiters",
+    "unsent_bytes",
     "epoch",
     "shards_known",
     "shards_trusted",

@@ -17,6 +17,20 @@ SEED_SCHEMES = ("redis", "rediss", "unix")
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=86_400_000)]
 CacheBytes = Annotated[int, msgspec.Meta(ge=4096, le=2**34)]
+# What settings may add to the answers: nothing that could end a field or begin another one.
+RootTarget = Annotated[str, msgspec.Meta(pattern=r"\A(https?://[\x21-\x7e]{1,2000})?\Z")]
+StrictTransport = Annotated[str, msgspec.Meta(pattern=r"\A(max-age=[0-9]{1,10}(; includeSubDomains)?(; preload)?)?\Z")]
+ReferrerPolicy = Literal[
+    "",
+    "no-referrer",
+    "no-referrer-when-downgrade",
+    "origin",
+    "origin-when-cross-origin",
+    "same-origin",
+    "strict-origin",
+    "strict-origin-when-cross-origin",
+    "unsafe-url",
+]
 
 
 class ConfigError(ValueError):
@@ -53,16 +67,16 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     origin_queue_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5000
     origin_timeout_ms: Milliseconds = 1000
     drain_ms: Milliseconds = 5000
-    root_target: str = ""
+    root_target: RootTarget = ""
     robots: Literal["allow", "disallow"] = "allow"
-    referrer_policy: str = ""
-    hsts: str = ""
+    referrer_policy: ReferrerPolicy = ""
+    hsts: StrictTransport = ""
     first_byte_timeout_ms: Milliseconds = 10_000
     head_timeout_ms: Milliseconds = 10_000
     idle_timeout_ms: Milliseconds = 75_000
     unsent_timeout_ms: Milliseconds = 30_000
     linger_timeout_ms: Milliseconds = 2000
-    connection_requests_max: Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)] = 10_000
+    connection_requests_max: Annotated[int, msgspec.Meta(ge=1, le=2**31)] = 10_000
     pipeline_max: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
     unsent_bytes_max: Annotated[int, msgspec.Meta(ge=131_072, le=2**34)] = 64 * 2**20
     connections_max: int = 20000
@@ -70,7 +84,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     budget_clients_max: int = 65536
     unknown_codes_per_s: int = 20
     unknown_codes_burst: int = 200
-    trusted_networks: tuple[str, ...] = ()
+    trusted_networks: str = ""
     forwarded: str = "off"
     proxy_protocol: str = "off"
     log_format: Literal["console", "json"] = "console"

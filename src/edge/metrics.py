@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from edge._counters import STATUSES, TIERS
+from edge._counters import LIMITS, STATUSES, TIERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,17 @@ METRICS: Final = (
     ),
     _one("connections_opened_total", "counter", "Client connections accepted.", "connections_opened"),
     _one("connections_closed_total", "counter", "Client connections closed.", "connections_closed"),
+    _one("accept_failures_total", "counter", "Times that no descriptor was left for a client.", "accept_failures"),
+    _one("connection_failures_total", "counter", "Connections dropped for a defect of the edge.", "connection_failures"),
+    _one("proxy_headers_refused_total", "counter", "Connections without a PROXY header to trust.", "proxy_headers_refused"),
+    Metric(
+        "pointsman_edge_limits_total",
+        "counter",
+        "Times that a client met a limit.",
+        tuple((f'limit="{limit}"', f"limit_{limit}") for limit in LIMITS),
+    ),
+    _one("unsent_bytes", "gauge", "Bytes of answers that clients do not take.", "unsent_bytes"),
+    _one("l1_refreshes_total", "counter", "Links looked up ahead of their deadline.", "l1_refreshes"),
     Metric(
         "pointsman_edge_l1_bytes",
         "gauge",

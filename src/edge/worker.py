@@ -217,6 +217,7 @@ class Worker:
         can_resolve = is_whole or (self._map is not None and self._counters.get("is_origin_reachable") == 1)
         self._counters.set("shards_trusted", usable)
         self._counters.set("is_ready", int(self._is_serving and can_resolve))
+        self._counters.set("unsent_bytes", self._roster.unsent_bytes)
         self._counters.set("beat_ms", now_ms)
 
     async def _drain(self) -> None:
