@@ -10,7 +10,7 @@ from typing import Final
 from control.db import Connection
 from control.projection.store import ShardState
 
-# Of one statement: about half a second where notes are queued again, far from the database's limit of ten.
+# Of one statement: about a tenth of a second where notes are queued again, far from the ten that a statement may take.
 NOTES_MAX: Final = 10_000
 
 
