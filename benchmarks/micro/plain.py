@@ -1,6 +1,7 @@
 """What the compiled modules do, as plain Python: obvious, idiomatic, and without a thought to speed or to attackers."""
 
 import bisect
+import ipaddress
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -207,3 +208,49 @@ def decode_record(data: bytes) -> tuple[int, bytes, int, int, int | None] | None
     if isinstance(decoded, record.Tombstone):
         return None
     return decoded.status, decoded.target, decoded.version, decoded.link_id, decoded.cache_max_age_s
+
+
+# ---- edge._client, edge._forwarded, edge._proxy, edge._budget
+
+
+def client_key(secret: bytes, address: str) -> int:
+    """The hash of an IPv4 address, or of the upper 64 bits of an IPv6 address."""
+    parsed = ipaddress.ip_address(address)
+    block = b"\0" * 10 + b"\xff\xff" + parsed.packed if parsed.version == 4 else parsed.packed[:8] + bytes(8)
+    return siphash24(secret, block)
+
+
+def walk(value: bytes, trusted: Sequence[ipaddress.IPv4Network], peer: str) -> tuple[str, bool]:
+    """The client by a chain of IPv4 addresses, and whether all of it was trusted."""
+    client = ipaddress.IPv4Address(peer)
+    for element in reversed(value.decode().split(",")):
+        client = ipaddress.IPv4Address(element.strip())
+        if not any(client in network for network in trusted):
+            return str(client), False
+    return str(client), True
+
+
+def read_proxy(data: bytes) -> tuple[int, str]:
+    """The size and the source of a PROXY header of either version, for TCP over IPv4."""
+    if data.startswith(b"PROXY "):
+        line, _, _ = data.partition(b"\r\n")
+        return len(line) + 2, str(ipaddress.IPv4Address(line.split(b" ")[2].decode()))
+    return 16 + int.from_bytes(data[14:16], "big"), str(ipaddress.IPv4Address(data[16:20]))
+
+
+class Budgets:
+    """Token buckets in a dict, by the instant at which each is full again."""
+
+    def __init__(self, rate_per_s: int, burst: int) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst * 1000
+        self._full_at: dict[int, int] = {}
+
+    def take(self, client_key: int, now_ms: int) -> bool:
+        """Whether there was a token."""
+        now = now_ms * self._rate_per_s
+        full_at = max(now, self._full_at.get(client_key, 0)) + 1000
+        if full_at - now > self._burst:
+            return False
+        self._full_at[client_key] = full_at
+        return True

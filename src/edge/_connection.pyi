@@ -31,6 +31,10 @@ class Roster:
     def unsent_bytes(self) -> int:
         """Bytes of answers that clients do not take."""
 
+    @property
+    def budget_evictions(self) -> int:
+        """Clients' budgets that were forgotten for room."""
+
 class Connection:
     """One client. Made by the door only."""
 

@@ -114,7 +114,9 @@ cdef class Roster:
     cdef bint admit(self, Connection connection, bint is_local) noexcept:
         """Whether the connection may go on; a local one comes over a unix socket, from nobody known."""
         if not self.is_proxied:
-            return is_local or self.count_client(connection)
+            if is_local or (self.forwarding != OFF and self.trusted.contains(&connection._client)):
+                return True                     # it speaks for many: only the worker's limit holds
+            return self.count_client(connection)
         if not is_local and not self.trusted.contains(&connection._client):
             self.front.counters.count(PROXY_HEADERS_REFUSED)
             return False
@@ -196,6 +198,10 @@ cdef class Roster:
     @property
     def unsent_bytes(self):
         return self.unsent_size
+
+    @property
+    def budget_evictions(self):
+        return self.budgets.evictions
 
 
 cdef class Connection:
@@ -404,13 +410,16 @@ cdef class Connection:
         return self._answer_status(NOT_FOUND if entry.kind == ABSENT else GONE, TIER_L1)
 
     cdef bint _has_budget(self, const char* data, size_t size) noexcept:
-        """Take from the client's budget for unknown codes, before any shared look-up; `answer` gives back what it can."""
+        """Whether the client has tokens for unknown codes left, before any shared look-up; `answer` spends them."""
         cdef Address asker = self._client
         self._asker_key = self._client_key
         if self._roster.forwarding != OFF:
             find_client(self._roster.forwarding, data, size, self._roster.trusted, &asker)
             self._asker_key = self._roster.client_keys.client_key(&asker)
-        if self._asker_key == 0 or self._roster.budgets.take(self._asker_key, self._front.now_ms):
+        if self._asker_key == 0:
+            return True
+        if self._roster.budgets.take(self._asker_key, self._front.now_ms):
+            self._roster.budgets.give(self._asker_key)
             return True
         self._front.counters.count(LIMIT_CLIENT_UNKNOWN_CODES)
         return False
@@ -475,8 +484,8 @@ cdef class Connection:
             return                              # the client left meanwhile
         self._is_waiting = False
         self._front.begin()
-        if answer.kind != ABSENT and self._asker_key != 0:
-            self._roster.budgets.give(self._asker_key)
+        if answer.kind == ABSENT and self._asker_key != 0:
+            self._roster.budgets.take(self._asker_key, self._front.now_ms)
         if answer.kind == REDIRECT:
             self._front.counters.count(place)
             self._front.write_redirect(

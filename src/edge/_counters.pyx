@@ -81,6 +81,7 @@ NAMES = (
     "refreshes_under_way",
     "waiters",
     "unsent_bytes",
+    "budget_evictions",
     "epoch",
     "shards_known",
     "shards_trusted",

@@ -43,7 +43,10 @@ cdef inline bint _is_space(char byte) noexcept nogil:
 
 
 cdef inline bint _is_name(const char* at, const char* end, const char* name, ptrdiff_t size) noexcept nogil:
-    """Whether `at` to `end` is `name` (lower-case letters and hyphens) in any case."""
+    """Whether `at` to `end` is `name` (lower-case letters, hyphens, a colon) in any case.
+
+    Two control bytes fold to a hyphen and a colon, but no head that was taken has any.
+    """
     cdef ptrdiff_t i
     if end - at != size:
         return False

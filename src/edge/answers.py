@@ -20,7 +20,7 @@ SENTENCES: Final = {
 }
 EXTRA_FIELDS: Final = {
     Status.METHOD_NOT_ALLOWED: "Allow: GET, HEAD\r\n",
-    Status.TOO_MANY_REQUESTS: "Retry-After: 10\r\n",
+    Status.TOO_MANY_REQUESTS: "Retry-After: 1\r\n",
     Status.UNAVAILABLE: "Retry-After: 1\r\n",
 }
 ROBOTS: Final = {"allow": b"User-agent: *\nDisallow:\n", "disallow": b"User-agent: *\nDisallow: /\n"}

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from edge._client import Networks
+
 PREFIX = "POINTSMAN_EDGE_"
 # Settings that the edge shares with control carry no EDGE in their names.
 SHARED_NAMES = {"log_format": "POINTSMAN_LOG_FORMAT", "log_level": "POINTSMAN_LOG_LEVEL"}
@@ -79,14 +81,14 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     connection_requests_max: Annotated[int, msgspec.Meta(ge=1, le=2**31)] = 10_000
     pipeline_max: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
     unsent_bytes_max: Annotated[int, msgspec.Meta(ge=131_072, le=2**34)] = 64 * 2**20
-    connections_max: int = 20000
-    client_connections_max: int = 1000
-    budget_clients_max: int = 65536
-    unknown_codes_per_s: int = 20
-    unknown_codes_burst: int = 200
     trusted_networks: str = ""
-    forwarded: str = "off"
-    proxy_protocol: str = "off"
+    proxy_protocol: Literal["off", "required"] = "off"
+    forwarded: Literal["off", "forwarded", "x-forwarded-for"] = "off"
+    unknown_codes_per_s: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 100
+    unknown_codes_burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+    budget_clients_max: Annotated[int, msgspec.Meta(ge=8, le=2**24)] = 65_536
+    connections_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
+    client_connections_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -107,7 +109,7 @@ def load(environ: Mapping[str, str]) -> EdgeConfig:
         raise ConfigError(f"{variable('seeds')} is not set: give the redis:// URL of one shard or more, with commas")
     values["seeds"] = tuple(_checked_seed(url.strip()) for url in str(values["seeds"]).split(",") if url.strip())
     try:
-        return msgspec.convert(values, EdgeConfig, strict=False)
+        return _checked_trust(msgspec.convert(values, EdgeConfig, strict=False))
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$.")
         raise ConfigError(f"{variable(place.rstrip('`').split('[')[0])}: {message}") from error
@@ -123,3 +125,17 @@ def _checked_seed(url: str) -> str:
     if not is_usable:
         raise ConfigError(f"{variable('seeds')}: {url!r} is no redis://, rediss:// or unix:// URL of a shard")
     return url
+
+
+def _checked_trust(config: EdgeConfig) -> EdgeConfig:
+    """Whoever is believed about clients must be named: else anyone could say to be anyone."""
+    try:
+        networks = Networks(config.trusted_networks)
+    except ValueError as error:
+        raise ConfigError(f"{variable('trusted_networks')}: {error}") from error
+    for field in ("proxy_protocol", "forwarded"):
+        value = getattr(config, field)
+        if value != "off" and not len(networks):
+            message = f"{value!r} needs {variable('trusted_networks')}, the networks of the proxies that are believed"
+            raise ConfigError(f"{variable(field)}: {message}")
+    return config

@@ -82,6 +82,12 @@ METRICS: Final = (
     _one("record_failures_total", "counter", "Link records that this build cannot read.", "record_failures"),
     _one("flights_joined_total", "counter", "Requests that joined a look-up already under way.", "flights_joined"),
     _one("flights_rejected_total", "counter", "Requests refused for too many look-ups under way.", "flights_rejected"),
+    _one(
+        "budget_evictions_total",
+        "counter",
+        "Budgets of clients forgotten for room before they were full again.",
+        "budget_evictions",
+    ),
     _one("epoch", "gauge", "Epoch of the topology that the worker holds.", "epoch", is_per_worker=True),
     _one("shards_known", "gauge", "Shards in the worker's topology.", "shards_known", is_per_worker=True),
     _one("shards_trusted", "gauge", "Shards whose pushes the worker trusts.", "shards_trusted", is_per_worker=True),

@@ -218,6 +218,7 @@ class Worker:
         self._counters.set("shards_trusted", usable)
         self._counters.set("is_ready", int(self._is_serving and can_resolve))
         self._counters.set("unsent_bytes", self._roster.unsent_bytes)
+        self._counters.set("budget_evictions", self._roster.budget_evictions)
         self._counters.set("beat_ms", now_ms)
 
     async def _drain(self) -> None:

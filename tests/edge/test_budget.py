@@ -90,7 +90,7 @@ def test_a_refusal_costs_nothing() -> None:
     """A client that goes on asking has its next token as soon as one that waited."""
     patient, eager = Budgets(8, 10, 5), Budgets(8, 10, 5)
     for budgets in (patient, eager):
-        assert [True] * 5 + [False] == [budgets.take_token(key(1), 0) for _ in range(6)]
+        assert [budgets.take_token(key(1), 0) for _ in range(6)] == [True] * 5 + [False]
     assert not any(eager.take_token(key(1), ms) for ms in range(100))
     assert patient.take_token(key(1), 100)
     assert eager.take_token(key(1), 100)
@@ -113,7 +113,7 @@ def test_giving_never_fills_above_the_burst() -> None:
     assert budgets.take_token(key(1), 10)
     for _ in range(100):
         budgets.give_token(key(1))
-    assert [True] * 3 + [False] == [budgets.take_token(key(1), 10) for _ in range(4)]
+    assert [budgets.take_token(key(1), 10) for _ in range(4)] == [True] * 3 + [False]
 
 
 def test_rate_zero_is_no_limit() -> None:
@@ -155,7 +155,7 @@ def test_the_deepest_debts_are_remembered() -> None:
     """Passing addresses displace each other before they displace who has used up everything."""
     budgets = Budgets(8, 1, 10)
     for n in range(CLIENTS_OF_A_SET - 1):
-        assert [True] * 10 + [False] == [budgets.take_token(key(n), 0) for _ in range(11)]
+        assert [budgets.take_token(key(n), 0) for _ in range(11)] == [True] * 10 + [False]
     assert all(budgets.take_token(key(n), 0) for n in range(100, 1100))
     assert budgets.evictions == 999
     assert not any(budgets.take_token(key(n), 0) for n in range(CLIENTS_OF_A_SET - 1))
@@ -191,7 +191,7 @@ KEYS = [key(n) for n in range(12)] + [in_one_set(n) for n in range(12)] + [0, 2*
     st.lists(st.tuples(st.booleans(), st.sampled_from(KEYS), st.integers(0, 4)), max_size=300),
 )
 def test_counts_as_a_dict_does(entries_max: int, steps: list[tuple[bool, int, int]]) -> None:
-    """Any order of entering and leaving, with keys that share their home, also around the table's end, and when full."""
+    """Any order of entering and leaving, keys that share their home, also around the table's end, and a full table."""
     tally, model = Tally(entries_max), Counter[int]()
     refusals = 0
     for is_entering, client, limit in steps:

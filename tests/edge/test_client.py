@@ -145,9 +145,12 @@ def test_networks_have_a_maximum() -> None:
 )
 def test_peer_of_a_socket_is_its_other_end(family: int, bound: str, expected: str) -> None:
     """Real connections."""
-    with socket.create_server((bound, 0), family=family) as listener:
-        with socket.create_connection(listener.getsockname()[:2]), listener.accept()[0] as accepted:
-            assert expected == peer(accepted.fileno())
+    with (
+        socket.create_server((bound, 0), family=family) as listener,
+        socket.create_connection(listener.getsockname()[:2]),
+        listener.accept()[0] as accepted,
+    ):
+        assert expected == peer(accepted.fileno())
 
 
 def test_ipv4_on_an_ipv6_socket_is_ipv4() -> None:

@@ -1,6 +1,7 @@
 """Chains of forwarded addresses against a plain walk, and that nothing on the left can hide what a proxy wrote."""
 
 import ipaddress
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -155,8 +156,8 @@ def test_unreadable_element_ends_the_walk(field: Forwarding, text: str) -> None:
     """The client is the good address to its right, never one further left; alone it leaves the peer."""
     read = READERS[field]
     left, right = WRITERS[field]("192.0.2.9", "", 1)[0], WRITERS[field]("10.2.2.2", "", 1)[0]
-    assert ("10.2.2.2", False) == read(f"{left}, {text}, {right}".encode(), TRUSTED, PEER)
-    assert (PEER, False) == read(f"{left}, {text}".encode(), TRUSTED, PEER)
+    assert read(f"{left}, {text}, {right}".encode(), TRUSTED, PEER) == ("10.2.2.2", False)
+    assert read(f"{left}, {text}".encode(), TRUSTED, PEER) == (PEER, False)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_reads_the_examples_of_rfc_7239(value: str, client: str) -> None:
 def test_a_chain_is_followed_for_32_hops() -> None:
     """Then the last address that was read holds, though more stand to its left."""
     chain = [f"10.9.9.{n}" for n in range(40)]
-    assert ("10.9.9.8", False) == read_x_forwarded_for(", ".join(chain).encode(), TRUSTED, PEER)
+    assert read_x_forwarded_for(", ".join(chain).encode(), TRUSTED, PEER) == ("10.9.9.8", False)
     head = b"GET / HTTP/1.1\r\n" + b"".join(b"X-Forwarded-For: %s\r\n" % hop.encode() for hop in chain) + b"\r\n"
     assert client_of(Forwarding.X_FORWARDED_FOR, head, TRUSTED, PEER) == "10.9.9.8"
 
@@ -204,7 +205,7 @@ def test_lines_are_one_list(field: Forwarding, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from([NAMES[field], NAMES[field].lower(), NAMES[field].upper()]))
     other = NAMES[Forwarding.FORWARDED if field is Forwarding.X_FORWARDED_FOR else Forwarding.X_FORWARDED_FOR]
     lines = [b"GET / HTTP/1.1", b"Host: a", other + b": 192.0.2.77", name + b"-By: 192.0.2.78"]
-    for begin, end in zip(cuts, cuts[1:], strict=False):
+    for begin, end in itertools.pairwise(cuts):
         lines += [name + b": " + ", ".join(text for text, _ in chain[begin:end]).encode(), b"X: y"]
     head = b"\r\n".join((*lines, b"", b""))
     assert plain_walk(chain)[0] == client_of(field, GUARD.put(head), TRUSTED, PEER)
@@ -232,7 +233,7 @@ def test_only_a_trusted_peer_is_believed(field: Forwarding, peer: str, client: s
 def test_request_without_the_field_is_its_peers() -> None:
     """Health checks of a proxy."""
     head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-    assert PEER == client_of(Forwarding.FORWARDED, head, TRUSTED, PEER)
-    assert PEER == client_of(Forwarding.FORWARDED, b"GET /forwarded: HTTP/1.0\r\n\r\n", TRUSTED, PEER)
+    assert client_of(Forwarding.FORWARDED, head, TRUSTED, PEER) == PEER
+    assert client_of(Forwarding.FORWARDED, b"GET /forwarded: HTTP/1.0\r\n\r\n", TRUSTED, PEER) == PEER
     with pytest.raises(ValueError, match="empty line"):
         client_of(Forwarding.FORWARDED, b"\r\n", TRUSTED, PEER)

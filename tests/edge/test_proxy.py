@@ -1,4 +1,4 @@
-"""The PROXY protocol: headers built by hand from its specification, refusals, cuts and mutations, and a plain reader."""
+"""The PROXY protocol: headers built by hand from its specification, refusals, cuts, mutations, and a plain reader."""
 
 import ipaddress
 import re
@@ -167,7 +167,9 @@ def test_header_of_text_has_a_maximum() -> None:
     assert read_proxy(b"PROXY UNKNOWN " + b"x" * 92 + b"\r") == -1
 
 
-LINE = re.compile(rb"PROXY (TCP4|TCP6) ([0-9a-fA-F.:]+) ([0-9a-fA-F.:]+) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})\r\n", re.ASCII)
+LINE = re.compile(
+    rb"PROXY (TCP4|TCP6) ([0-9a-fA-F.:]+) ([0-9a-fA-F.:]+) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})\r\n", re.ASCII
+)
 UNKNOWN_LINE = re.compile(rb"PROXY UNKNOWN(?: .*?)??\r\n", re.DOTALL)
 
 
