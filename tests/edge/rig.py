@@ -54,6 +54,11 @@ class Rig:
         """Wait until no look-up is under way."""
         await until(lambda: self._under_way() == 0)
 
+    def has_counted(self, name: str, count: int) -> bool:
+        """Whether a counter is there."""
+        self.resolver.report()
+        return self.counters.get(name) >= count
+
     def _under_way(self) -> int:
         self.resolver.report()
         return sum(self.counters.get(name) for name in ("misses_under_way", "refreshes_under_way"))
