@@ -85,10 +85,40 @@ def test_every_problem_is_documented() -> None:
 
 def test_every_metric_is_documented() -> None:
     """docs/metrics.md has every metric with its kind, and no other."""
-    page = edge.metrics.render([], 0) + control.metrics.Metrics().text()
+    page = edge.metrics.render([], 0, 0) + control.metrics.Metrics().text()
     metrics = set(re.findall(r"^# TYPE (\w+) (\w+)$", page, re.MULTILINE))
     documented = set(re.findall(r"^\| `(\w+)` \| (\w+) \|", _document("docs/metrics.md"), re.MULTILINE))
     assert documented == metrics
+
+
+def _samples() -> set[str]:
+    """Every name that a query may use: a histogram's series end in what they are."""
+    page = edge.metrics.render([], 0, 0) + control.metrics.Metrics().text()
+    names = set()
+    for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", page, re.MULTILINE):
+        names |= {f"{name}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {name}
+    return names
+
+
+@pytest.mark.parametrize("path", ["deploy/alerts.yml", "docs/metrics.md"])
+def test_queries_use_metrics_that_exist(path: str) -> None:
+    """Each name in a query for Prometheus is a series of /metrics."""
+    queries = re.findall(r"^ *expr: (.+)$|^\| [^|`]+ \| `(.+)` \|$", _document(path), re.MULTILINE)
+    used = {name for query in queries for name in re.findall(r"\b(pointsman_\w+)", "".join(query))}
+    assert used
+    assert used - _samples() == set()
+
+
+def test_alerts_are_complete() -> None:
+    """Each rule has a name of its own, a query, a severity, and says what is wrong and what to do."""
+    rules = _document("deploy/alerts.yml").split("- alert: ")[1:]
+    names = [rule.splitlines()[0] for rule in rules]
+    assert len(names) == len(set(names))
+    for rule in rules:
+        assert re.search(r"^ +expr: \S", rule, re.MULTILINE), rule
+        assert re.search(r"^ +labels: \{severity: (page|ticket)\}$", rule, re.MULTILINE), rule
+        assert re.search(r'^ +summary: ".+"$', rule, re.MULTILINE), rule
+        assert re.search(r'^ +action: ".+"$', rule, re.MULTILINE), rule
 
 
 def test_every_redis_key_is_documented() -> None:

@@ -52,7 +52,6 @@ NAMES = (
     "connections_closed",
     "l1_link_evictions",
     "l1_absence_evictions",
-    "l1_refreshes",
     "accept_failures",
     "connection_failures",
     "proxy_headers_refused",

@@ -18,7 +18,7 @@ from edge._cache cimport IS_REFRESHING, entry_payload
 from edge._counters cimport (
     ANSWERS_200, ANSWERS_301, ANSWERS_302, ANSWERS_307, ANSWERS_308, ANSWERS_400, ANSWERS_404, ANSWERS_405,
     ANSWERS_408, ANSWERS_410, ANSWERS_414, ANSWERS_429, ANSWERS_431, ANSWERS_501, ANSWERS_503, ANSWERS_505,
-    L1_ABSENCE_EVICTIONS, L1_LINK_EVICTIONS, L1_REFRESHES,
+    L1_ABSENCE_EVICTIONS, L1_LINK_EVICTIONS,
 )
 from edge._http cimport (
     BAD_REQUEST, FOUND, GONE, HEAD_TOO_LARGE, METHOD_NOT_ALLOWED, MOVED, NOT_FOUND, NOT_IMPLEMENTED, OK,
@@ -161,7 +161,6 @@ cdef class Front:
         return True
 
     cdef int refresh(self, uint64_t key_hash, const unsigned char* key, size_t key_size) except -1:
-        self.counters.count(L1_REFRESHES)
         self._refresh(PyBytes_FromStringAndSize(<const char*>key, key_size), key_hash)
         return 0
 

@@ -1,10 +1,18 @@
-"""Prometheus text from the workers' counters."""
+"""Prometheus text from the workers' counters.
 
-from collections.abc import Sequence
+Labels are of fixed sets, but for the ids of the topology's shards, of which there are at most 256.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from edge._counters import LIMITS, STATUSES, TIERS
+from edge._counters import BOUNDS_MS, LIMITS, STATUSES, TIERS
+from edge.breaker import State
+
+Kind = Literal["counter", "gauge", "histogram"]
+Numbers = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,13 +20,21 @@ class Metric:
     """One metric: each series is (labels, counter). A gauge that must not be added up is shown per worker."""
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Kind
     help: str
     series: tuple[tuple[str, str], ...]
     is_per_worker: bool = False
 
 
-def _one(name: str, kind: Literal["counter", "gauge"], text: str, counter: str, is_per_worker: bool = False) -> Metric:
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What one worker has counted: by name, and by shard and name."""
+
+    counters: Numbers
+    shards: Mapping[str, Numbers]
+
+
+def _one(name: str, kind: Kind, text: str, counter: str, is_per_worker: bool = False) -> Metric:
     return Metric(f"pointsman_edge_{name}", kind, text, (("", counter),), is_per_worker)
 
 
@@ -47,7 +63,6 @@ METRICS: Final = (
         tuple((f'limit="{limit}"', f"limit_{limit}") for limit in LIMITS),
     ),
     _one("unsent_bytes", "gauge", "Bytes of answers that clients do not take.", "unsent_bytes"),
-    _one("l1_refreshes_total", "counter", "Links looked up ahead of their deadline.", "l1_refreshes"),
     Metric(
         "pointsman_edge_l1_bytes",
         "gauge",
@@ -79,6 +94,18 @@ METRICS: Final = (
     _one("origin_lookups_total", "counter", "Look-ups sent to PostgreSQL.", "origin_lookups"),
     _one("origin_failures_total", "counter", "Failures to reach or read PostgreSQL.", "origin_failures"),
     _one("origin_rejections_total", "counter", "Look-ups for which PostgreSQL's queue was full.", "origin_rejections"),
+    _one(
+        "origin_timeouts_total",
+        "counter",
+        "Look-ups that PostgreSQL did not answer in time, in its queue or out of it.",
+        "origin_timeouts",
+    ),
+    _one(
+        "origin_lookup_seconds",
+        "histogram",
+        "From a look-up's place in PostgreSQL's queue to its end.",
+        "origin_lookup",
+    ),
     _one("record_failures_total", "counter", "Link records that this build cannot read.", "record_failures"),
     _one("flights_joined_total", "counter", "Requests that joined a look-up already under way.", "flights_joined"),
     _one("flights_rejected_total", "counter", "Requests refused for too many look-ups under way.", "flights_rejected"),
@@ -88,6 +115,20 @@ METRICS: Final = (
         "Budgets of clients forgotten for room before they were full again.",
         "budget_evictions",
     ),
+    _one("refreshes_total", "counter", "Entries looked up before their time in L1 ended.", "refreshes_started"),
+    _one(
+        "refreshes_rejected_total",
+        "counter",
+        "Entries that were not, for too many under way or because their shard cannot be asked.",
+        "refreshes_rejected",
+    ),
+    Metric(
+        "pointsman_edge_flights",
+        "gauge",
+        "Look-ups under way: of misses, and of entries before their time in L1 ends.",
+        (('kind="miss"', "misses_under_way"), ('kind="refresh"', "refreshes_under_way")),
+    ),
+    _one("waiters", "gauge", "Requests that wait for a look-up.", "waiters"),
     _one("epoch", "gauge", "Epoch of the topology that the worker holds.", "epoch", is_per_worker=True),
     _one("shards_known", "gauge", "Shards in the worker's topology.", "shards_known", is_per_worker=True),
     _one("shards_trusted", "gauge", "Shards whose pushes the worker trusts.", "shards_trusted", is_per_worker=True),
@@ -95,25 +136,101 @@ METRICS: Final = (
     _one("ready", "gauge", "Whether the worker can answer any link.", "is_ready", is_per_worker=True),
 )
 
-WORKER_STARTS: Final = Metric(
-    "pointsman_edge_worker_starts_total", "counter", "Worker processes started by the supervisor.", ()
+WORKER_STARTS: Final = _one("worker_starts_total", "counter", "Worker processes started by the supervisor.", "starts")
+
+# Of each shard of the topology, labelled with its id.
+SHARD_METRICS: Final = (
+    _one(
+        "shard_lookup_seconds",
+        "histogram",
+        "From sending a look-up to its reply, of each batch; with those that nobody waited for any more.",
+        "lookup",
+    ),
+    Metric(
+        "pointsman_edge_shard_breakers",
+        "gauge",
+        "Workers whose breaker of the shard is in the state.",
+        tuple((f'state="{state}"', f"is_breaker_{state}") for state in State),
+    ),
+    Metric(
+        "pointsman_edge_shard_breaker_transitions_total",
+        "counter",
+        "Times that a worker's breaker of the shard came into the state.",
+        tuple((f'to="{state}"', f"breaker_{state}_entries") for state in State),
+    ),
+    _one(
+        "shard_proof_age_seconds",
+        "gauge",
+        "Since the sending of the last ping that the shard has answered, of the worker for which that is longest.",
+        "proof_age_ms",
+    ),
 )
 
 
-def render(workers: Sequence[dict[str, int]], starts: int) -> str:
-    """The page of all metrics; `workers` holds each worker's counters by name."""
-    lines = [line for metric in METRICS for line in _render(metric, workers)]
-    name = WORKER_STARTS.name
-    lines += [f"# HELP {name} {WORKER_STARTS.help}", f"# TYPE {name} {WORKER_STARTS.kind}", f"{name} {starts}"]
+def render(workers: Sequence[Worker], starts: int, now_ms: int) -> str:
+    """The page of all metrics at an instant of the monotonic clock."""
+    total = _sum(worker.counters for worker in workers)
+    lines = []
+    for metric in METRICS:
+        lines += _head(metric)
+        if metric.is_per_worker:
+            for slot, worker in enumerate(workers):
+                lines += _samples(metric, worker.counters, f'worker="{slot}"')
+        else:
+            lines += _samples(metric, total)
+    lines += [*_head(WORKER_STARTS), *_samples(WORKER_STARTS, {"starts": starts})]
+    names = sorted({shard for worker in workers for shard in worker.shards})
+    shards = {shard: _of_shard(shard, workers, now_ms) for shard in names}
+    for metric in SHARD_METRICS:
+        lines += _head(metric)
+        for shard, numbers in shards.items():
+            lines += _samples(metric, numbers, f'shard="{shard}"')
     return "\n".join(lines) + "\n"
 
 
-def _render(metric: Metric, workers: Sequence[dict[str, int]]) -> list[str]:
-    lines = [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
-    for labels, counter in metric.series:
-        if metric.is_per_worker:
-            lines += [f'{metric.name}{{worker="{slot}"}} {values[counter]}' for slot, values in enumerate(workers)]
+def _of_shard(shard: str, workers: Sequence[Worker], now_ms: int) -> Numbers:
+    """What all workers have counted of a shard."""
+    rows = [worker.shards[shard] for worker in workers if shard in worker.shards]
+    return {**_sum(rows), "proof_age_ms": max(max(0, now_ms - row["proved_ms"]) for row in rows)}
+
+
+def _sum(rows: Iterable[Numbers]) -> Numbers:
+    total: Counter[str] = Counter()
+    for row in rows:
+        total.update(row)
+    return total
+
+
+def _head(metric: Metric) -> list[str]:
+    return [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
+
+
+def _samples(metric: Metric, numbers: Numbers, label: str = "") -> Iterator[str]:
+    for series_label, counter in metric.series:
+        labels = ",".join(filter(None, (label, series_label)))
+        if metric.kind == "histogram":
+            yield from _buckets(metric.name, labels, counter, numbers)
         else:
-            suffix = f"{{{labels}}}" if labels else ""
-            lines.append(f"{metric.name}{suffix} {sum(values[counter] for values in workers)}")
-    return lines
+            value = numbers[counter]
+            shown = f"{value / 1000:.3f}" if counter.endswith("_ms") else value
+            yield f"{metric.name}{_braced(labels)} {shown}"
+
+
+def _buckets(name: str, labels: str, counter: str, numbers: Numbers) -> Iterator[str]:
+    """A histogram's lines: Prometheus wants each bucket to hold the ones below it, and seconds."""
+    count = 0
+    for bound in BOUNDS_MS:
+        count += numbers[f"{counter}_{bound:g}"]
+        label = f'le="{bound / 1000:g}"'
+        yield f"{name}_bucket{_braced(labels, label)} {count}"
+    count += numbers[f"{counter}_inf"]
+    last = 'le="+Inf"'
+    yield f"{name}_bucket{_braced(labels, last)} {count}"
+    yield f"{name}_sum{_braced(labels)} {numbers[f'{counter}_sum_us'] / 1_000_000:.6f}"
+    yield f"{name}_count{_braced(labels)} {count}"
+
+
+def _braced(*labels: str) -> str:
+    """Labels as they stand behind a name: nothing if there are none."""
+    inner = ",".join(filter(None, labels))
+    return f"{{{inner}}}" if inner else ""

@@ -19,7 +19,7 @@ from edge._http import Status
 from edge.admin import Page, serve
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
-from edge.metrics import render
+from edge.metrics import Worker, render
 from edge.worker import BACKLOG
 
 log = structlog.get_logger("edge.supervisor")
@@ -119,7 +119,8 @@ class Supervisor:
         if path == "/readyz":
             return self._readiness()
         if path == "/metrics":
-            return Page.metrics(render([counters.read() for counters in self._counters], self._starts))
+            workers = [Worker(counters.read(), counters.shards()) for counters in self._counters]
+            return Page.metrics(render(workers, self._starts, monotonic_ms()))
         return Page.refusal(Status.NOT_FOUND)
 
     def _health(self) -> Page:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.clock import monotonic_ms
 from tests.edge.stand import Shards, eventually, execute, insert_link, migrate, running_edge
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import PostgresServer
@@ -136,14 +137,25 @@ def test_cached_links_outlive_their_shard_and_postgresql(
 
 
 def test_stale_answers_end_with_their_limit(shards: Shards, tmp_path: Path) -> None:
-    """Beyond stale_ms a redirect is not guessed."""
+    """Beyond stale_ms a redirect is not guessed, not even a moment later."""
     code = shards.code_of(0)
     shards.put(code, "https://shard.example/")
-    with running_edge(tmp_path / "edge", [shards.servers[1].url], stale_ms=1500) as edge:
+    asked_ms = []
+    with running_edge(tmp_path / "edge", [shards.servers[1].url], stale_ms=2500) as edge:
         assert edge.get(f"/{code}").status == 302
+        filled_ms = monotonic_ms()
         shards.servers[0].kill()
-        assert edge.get(f"/{code}").status == 302
-        eventually(lambda: edge.get(f"/{code}").status == 503, "the limit is reached")
+
+        def is_over() -> bool:
+            now_ms = monotonic_ms()
+            is_stale = edge.get(f"/{code}").status == 302
+            asked_ms.extend([now_ms] * is_stale)
+            return not is_stale
+
+        eventually(is_over, "the limit is reached")
+        assert asked_ms
+        assert max(asked_ms) - filled_ms <= 2500
+        assert edge.metric("answers_by_tier_total", '{tier="stale"}') == len(asked_ms)
 
 
 def test_stopped_postgresql_is_not_noticed_while_shards_are_whole(

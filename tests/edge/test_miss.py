@@ -1,6 +1,7 @@
 """The miss: one look-up for a herd, one MGET for a loop turn, bounds that reject instead of queueing."""
 
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from tests.edge.stand import DEADLINE_S, HOST, Edge, Shards, eventually, running
 from tests.stack.fixtures import RedisFactory
 
 CLIENTS = 60
+HERD = 10_000
 
 
 @pytest.fixture
@@ -55,6 +57,38 @@ def test_herd_for_one_cold_link_makes_one_lookup(shards: Shards, tmp_path: Path)
             answers = [read_all(client) for client in clients]
         assert all(answer.startswith(b"HTTP/1.1 302 Found\r\nLocation: https://example.com/\r\n") for answer in answers)
         assert mget_calls(shards) == before + 1
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Room for a herd's sockets here and, inherited, in the edge."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = HERD + 1000
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip(f"the hard limit of open files is {hard}; {wanted} are needed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("many_files")
+def test_herd_of_ten_thousand_makes_one_lookup(shards: Shards, tmp_path: Path) -> None:
+    """10,000 connections at once, one cold link: Redis is asked once, and every one is answered rightly."""
+    shards.put("cold", "https://example.com/")
+    settings = {"reply_timeout_ms": 60_000, "ping_timeout_ms": 60_000}
+    with running_edge(tmp_path / "edge", [shards.servers[0].url], **settings) as edge:
+        before = mget_calls(shards)
+        with stalled(shards.servers[0]) as resume, waiting_clients(edge, ["cold"] * HERD) as clients:
+            eventually(lambda: edge.metric("flights_joined_total") == HERD - 1, "all have joined")
+            eventually(lambda: edge.metric("waiters") == HERD, "all wait")
+            assert edge.metric("flights", '{kind="miss"}') == 1
+            resume()
+            answers = {read_all(client).partition(b"\r\nCache-Control")[0] for client in clients}
+        assert answers == {b"HTTP/1.1 302 Found\r\nLocation: https://example.com/"}
+        assert edge.metric("answers_by_tier_total", '{tier="shard"}') == HERD
+        assert mget_calls(shards) == before + 1
+        eventually(lambda: edge.metric("waiters") == edge.metric("flights", '{kind="miss"}') == 0, "nobody waits")
 
 
 def test_misses_of_one_loop_turn_go_out_as_one_mget(shards: Shards, tmp_path: Path) -> None:
