@@ -41,7 +41,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     ttl_ms: Milliseconds = 600_000
     absence_ttl_ms: Milliseconds = 60_000
     origin_ttl_ms: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 1000
-    stale_ms: Milliseconds = 600_000
+    stale_ms: Milliseconds = 3_600_000
     connect_timeout_ms: Milliseconds = 500
     reply_timeout_ms: Milliseconds = 250
     ping_interval_ms: Milliseconds = 250
@@ -52,6 +52,8 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     origin_queue_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5000
     origin_timeout_ms: Milliseconds = 1000
     drain_ms: Milliseconds = 5000
+    snapshot_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**30)] = 16 * 2**20
+    snapshot_interval_ms: Milliseconds = 60_000
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -26,6 +26,7 @@ from edge.config import EdgeConfig
 from edge.origin import Origin
 from edge.resolver import Resolver
 from edge.shards import Shard
+from edge.snapshot import Keeper
 from edge.topology import Map, Store, build, placement, read_domains, read_topology
 from wire import keys
 from wire.domains import Domains
@@ -61,6 +62,7 @@ class Worker:
         )
         self._resolver.bind(self._front)
         self._store = Store(config.state_dir)
+        self._keeper = Keeper(config, slot.number, self._front.links, self._counters)
         self._map: Map | None = None
         self._domains: Domains | None = None
         self._shards: dict[int, Shard] = {}
@@ -146,9 +148,11 @@ class Worker:
                 server = await loop.create_server(self._front.connection, sock=self._slot.listener, backlog=BACKLOG)
                 self._is_serving = True
                 log.info("worker serves")
+                self._spawn(self._keeper.run())
                 await self._stopping.wait()
                 server.close()
                 await self._drain()
+                await self._keeper.write()
         finally:
             self._counters.set("is_ready", 0)
             for task in set(self._background):
@@ -158,6 +162,7 @@ class Worker:
 
     async def _boot(self) -> bool:
         """Wait for a topology, then for its shards; whether the worker may serve."""
+        await self._keeper.restore()
         for key in (keys.DOMAINS, keys.TOPOLOGY):
             data = self._store.read(key)
             if data is not None:
