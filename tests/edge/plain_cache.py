@@ -13,7 +13,7 @@ CHANCES = 32
 HITS_MAX = 3
 
 
-class Crowded(Exception):
+class CrowdedError(Exception):
     """The table is full; which entry goes then depends on the index, which this model does not have."""
 
 
@@ -180,4 +180,4 @@ class PlainCache:
             self.main.size -= (slots - self.slots) * SLOT_BYTES
             self.slots, self.ghost = slots, [deque() for _ in range(slots // GHOST_WAYS)]
         elif (len(self.held) + 1) * 8 > self.slots * 7:
-            raise Crowded
+            raise CrowdedError

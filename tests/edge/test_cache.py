@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge._cache import Cache
-from tests.edge.plain_cache import Crowded, PlainCache
+from tests.edge.plain_cache import CrowdedError, PlainCache
 
 KEYS = st.integers(0, 120).map(lambda n: b"1:%03d" % n)
 PAYLOADS = st.integers(0, 300).map(lambda size: b"x" * size)
@@ -60,7 +60,7 @@ def test_decides_as_the_plain_model(steps: list[tuple[str, bytes, bytes]], size:
     for action, key, payload in steps:
         try:
             expected = step(model, action, key, payload)
-        except Crowded:
+        except CrowdedError:
             return
         assert expected == step(cache, action, key, payload)
         assert model.keys() == cache.keys()
