@@ -39,7 +39,7 @@ def main() -> int:
 
 def _run(is_short: bool, console: Console) -> dict[str, Any]:
     scanned = _zipf(SCAN_EXPONENT, is_short)
-    document = {
+    document: dict[str, Any] = {
         "provenance": environment.provenance("python -m benchmarks.eviction"),
         "lookups": shipped.lookups(),
         "overheads": shipped.overheads(),

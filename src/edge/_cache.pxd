@@ -1,6 +1,8 @@
-"""L1: a cache bounded in bytes. A leaf: cimports only libc, cpython, posix and the hash of _ring."""
+"""L1: a cache bounded in bytes. A leaf: cimports only libc, cpython, posix, its index and the hash of _ring."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from edge._index cimport Slot, Table
 
 cdef enum:
     KEY_BYTES_MAX = 255         # a key's size is one byte; `<domain-id>:<code>` needs at most 75
@@ -28,17 +30,6 @@ cdef packed struct Entry:
     uint32_t generation         # the owner's: of the shard when the entry was filled
     int32_t filled_s            # the owner's monotonic clock; negative: filled before the machine's start
     # key and payload follow
-
-
-cdef struct Slot:
-    uint32_t tag                # upper half of the hash: picks table and slot and sorts out most other keys
-    uint32_t place              # 1 + offset of the entry in units of 4 bytes; 0 is an empty slot
-
-
-cdef struct Table:
-    Slot* slots                 # owned; `count` slots, then `count` fingerprints of the ghost
-    uint32_t count              # slots, a multiple of GHOST_WAYS
-    uint32_t entries            # slots that are taken
 
 
 cdef struct Log:
@@ -88,8 +79,6 @@ cdef class Cache:
     cdef int _unlink(self, Slot* slot) noexcept
     cdef bint _can_grow(self, Table* table) noexcept
     cdef int _crowd_out(self, Table* table, uint32_t tag) noexcept
-    cdef bint _take_ghost(self, uint64_t key_hash) noexcept
-    cdef int _add_ghost(self, uint64_t key_hash) noexcept
     cdef int _make_room(self, Log* log, uint64_t size) noexcept
     cdef Entry* _append(self, Log* log, uint64_t size) noexcept
     cdef Entry* _pass(self, Log* log) noexcept

@@ -12,11 +12,9 @@ S3-FIFO (J. Yang et al., "FIFO queues are all you need for cache eviction", SOSP
 costing what is asked for often its place. A hit moves nothing: it adds one to a count of two bits, and an entry with
 three hits is only read. docs/adr/0007 has the comparison with other policies, and why the sizes differ from the paper's.
 
-The index is 2^n tables of open addressing with linear probing and backward-shift deletion. Upper bits of a hash choose
-the table; the bits behind pick the slot by multiplication (D. Lemire, "Fast random integer generation in an interval",
-2019), so the slots need not be a power of two. A table grows on its own, a quarter at a time: no insert waits for more
-than one table, and the index costs what the entries need, however large they are. Behind its slots a table has its part
-of the ghost: buckets of 8 fingerprints of 16 bits, each bucket a queue of those that were dropped last.
+The index is 2^n tables (`_index.pxd`), chosen by the upper bits of a hash. A table grows on its own, a quarter at a
+time: no insert waits for more than one table, and the index costs what the entries need, however large they are. Behind
+its slots a table has its part of the ghost.
 
 Overhead of an entry: 41 bytes of fields, up to 3 of alignment, 13 to 17 of its table.
 
@@ -24,8 +22,8 @@ Invariants:
 - logs and index together never exceed `bytes_max`: what a table grows by is taken from the end of `main`, as long as
   `main` has not reached it; from then on the tables stay as they are;
 - every slot points to an entry that is neither dead nor padding, and each such entry has just one slot;
-- no entry crosses its log's end; from tail to head a log is a gapless run of entries;
-- at most 7/8 of a table's slots are taken, so that probing ends.
+- at most 7/8 of a table's slots are taken;
+- no entry crosses its log's end; from tail to head a log is a gapless run of entries.
 """
 
 cimport cython
@@ -36,6 +34,9 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memmove
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from edge._index cimport (
+    GHOST_WAYS, Slot, Table, add_ghost, empty_slot, home_of, place_slot, slot_after, slots_bytes, tag_of, take_ghost,
+)
 from edge._ring cimport xxh64_of
 
 cdef enum:
@@ -44,10 +45,8 @@ cdef enum:
     SMALL_SHARE = 6             # `small` is this part of the arena
     ENTRY_SHARE = 16            # an entry is at most this part of the cache: two of them fit `small` in any position
     SECOND_CHANCES_MAX = 32     # entries rewritten for one that comes to `main`, so that none walks all of it
-    GHOST_WAYS = 8              # fingerprints of a bucket: 16 bytes, so a lookup reads one cache line
     TABLE_SHARE = 1 << 20       # bytes of the cache for a table: ten thousand links, rebuilt in a tenth of a millisecond
     TABLES_BITS_MAX = 12        # the array of tables is 64 KiB at most, and stays in the processor's cache
-    SLOT_BYTES = sizeof(Slot) + sizeof(uint16_t)    # with its fingerprint
 
 # A slot's place is 32 bits of units of 4 bytes.
 cdef uint64_t BYTES_MAX = 1 << 34
@@ -57,17 +56,6 @@ cdef inline uint64_t _aligned(uint64_t size) noexcept nogil:
     return (size + UNIT - 1) & ~<uint64_t>(UNIT - 1)
 
 
-cdef inline uint32_t _tag(uint64_t key_hash) noexcept nogil:
-    return <uint32_t>(key_hash >> 32)
-
-
-cdef inline bint _lies_within(uint32_t home, uint32_t gap, uint32_t slot) noexcept nogil:
-    """Whether `home` is in the cyclic interval (gap, slot]."""
-    if gap <= slot:
-        return gap < home <= slot
-    return gap < home or home <= slot
-
-
 cdef inline bint _has_room(Log* log, uint64_t size) noexcept nogil:
     """Whether `size` bytes can be written at the head in one piece, behind padding if need be."""
     cdef uint64_t to_end = log.size - log.head
@@ -75,36 +63,12 @@ cdef inline bint _has_room(Log* log, uint64_t size) noexcept nogil:
     return log.used + needed <= log.size
 
 
-cdef inline uint16_t _fingerprint(uint64_t key_hash) noexcept nogil:
-    cdef uint16_t low = key_hash & 0xFFFF
-    return low if low else 1        # 0 is an empty place
-
-
-cdef inline uint16_t* _ghost_bucket(Table* table, uint64_t key_hash) noexcept nogil:
-    # In bounds: the product is below count // GHOST_WAYS, and as many fingerprints as slots stand behind the slots.
-    cdef uint64_t bucket = ((key_hash >> 16 & 0xFFFF) * (table.count // GHOST_WAYS)) >> 16
-    return <uint16_t*>(table.slots + table.count) + bucket * GHOST_WAYS
-
-
 cdef inline Table* _table(Cache cache, uint32_t tag) noexcept:
     return cache._tables + (<uint64_t>tag << cache._tables_bits >> 32)
 
 
-cdef inline uint32_t _home(Cache cache, Table* table, uint32_t tag) noexcept:
-    """Where probing for the tag begins: by the bits behind those that chose the table."""
-    return <uint32_t>(<uint64_t>(<uint32_t>(tag << cache._tables_bits)) * table.count >> 32)
-
-
 cdef inline Entry* _at(Cache cache, Slot* slot) noexcept:
     return <Entry*>(cache._arena + (<uint64_t>slot.place - 1) * UNIT)
-
-
-cdef int _place(Table* table, uint32_t home, Slot slot) noexcept:
-    while table.slots[home].place != 0:
-        home = home + 1 if home + 1 < table.count else 0
-    table.slots[home] = slot
-    table.entries += 1
-    return 0
 
 
 cdef Entry* _reset(Entry* entry, uint8_t hits, size_t payload_size) noexcept:
@@ -126,7 +90,7 @@ cdef class Cache:
         while self._tables_bits < TABLES_BITS_MAX and bytes_max >> self._tables_bits > TABLE_SHARE:
             self._tables_bits += 1
         tables = <uint64_t>1 << self._tables_bits
-        self._index_bytes = tables * (sizeof(Table) + GHOST_WAYS * SLOT_BYTES)
+        self._index_bytes = tables * (sizeof(Table) + slots_bytes(GHOST_WAYS))
         arena_bytes = (bytes_max - self._index_bytes) & ~<uint64_t>(UNIT - 1)
         self._entry_bytes_max = bytes_max // ENTRY_SHARE
         self._small.size = _aligned(arena_bytes // SMALL_SHARE)
@@ -151,7 +115,7 @@ cdef class Cache:
     cdef bint _has_first_slots(self, uint64_t tables) noexcept:
         cdef uint64_t table
         for table in range(tables):
-            self._tables[table].slots = <Slot*>calloc(GHOST_WAYS, SLOT_BYTES)
+            self._tables[table].slots = <Slot*>calloc(1, slots_bytes(GHOST_WAYS))
             if self._tables[table].slots == NULL:
                 return False
             self._tables[table].count = GHOST_WAYS
@@ -188,13 +152,13 @@ cdef class Cache:
             self._unlink(slot)
         if key_size > KEY_BYTES_MAX or payload_size > 0xFFFF or size > self._entry_bytes_max:
             return NULL
-        if slot == NULL and self._take_ghost(key_hash):
+        if slot == NULL and take_ghost(_table(self, tag_of(key_hash)), key_hash):
             log = &self._main
         self._make_room(log, size)
         entry = self._append(log, size)
         entry.key_size = <uint8_t>key_size
         memcpy(entry_key(entry), key, key_size)
-        self._link(_tag(key_hash), <unsigned char*>entry - self._arena)
+        self._link(tag_of(key_hash), <unsigned char*>entry - self._arena)
         return _reset(entry, hits, payload_size)
 
     cdef bint remove(self, uint64_t key_hash, const unsigned char* key, size_t key_size) noexcept:
@@ -208,9 +172,9 @@ cdef class Cache:
     # ------------------------------------------------------------------------------------------------ index
 
     cdef Slot* _slot_of(self, uint64_t key_hash, const unsigned char* key, size_t key_size) noexcept:
-        cdef uint32_t tag = _tag(key_hash)
+        cdef uint32_t tag = tag_of(key_hash)
         cdef Table* table = _table(self, tag)
-        cdef Slot* slot = table.slots + _home(self, table, tag)
+        cdef Slot* slot = table.slots + home_of(table, self._tables_bits, tag)
         cdef Slot* end = table.slots + table.count
         cdef Entry* entry
         while slot.place != 0:
@@ -226,9 +190,9 @@ cdef class Cache:
     cdef Slot* _slot_of_place(self, uint32_t tag, uint32_t place) noexcept:
         """The slot of a live entry: it has one, so the probing ends."""
         cdef Table* table = _table(self, tag)
-        cdef uint32_t at = _home(self, table, tag)
+        cdef uint32_t at = home_of(table, self._tables_bits, tag)
         while table.slots[at].place != place:
-            at = at + 1 if at + 1 < table.count else 0
+            at = slot_after(table, at)
         return table.slots + at
 
     cdef int _link(self, uint32_t tag, uint64_t offset) noexcept:
@@ -236,46 +200,34 @@ cdef class Cache:
         if (table.entries + 1) * 4 > table.count * 3 and not self._can_grow(table):
             if (table.entries + 1) * 8 > table.count * 7:
                 self._crowd_out(table, tag)
-        _place(table, _home(self, table, tag), Slot(tag, <uint32_t>(offset // UNIT + 1)))
+        place_slot(table, self._tables_bits, Slot(tag, <uint32_t>(offset // UNIT + 1)))
         self._entries += 1
         return 0
 
     cdef int _unlink(self, Slot* slot) noexcept:
-        """Empty a slot and move later ones of its run back, so that no probe stops short of its entry."""
         cdef Table* table = _table(self, slot.tag)
-        cdef uint32_t gap = <uint32_t>(slot - table.slots), at = gap, home
-        while True:
-            at = at + 1 if at + 1 < table.count else 0
-            if table.slots[at].place == 0:
-                break
-            home = _home(self, table, table.slots[at].tag)
-            # An entry moves into the gap unless its home lies, cyclically, behind the gap and up to its own slot.
-            if not _lies_within(home, gap, at):
-                table.slots[gap] = table.slots[at]
-                gap = at
-        table.slots[gap].place = 0
-        table.entries -= 1
+        empty_slot(table, self._tables_bits, <uint32_t>(slot - table.slots))
         self._entries -= 1
         return 0
 
     cdef bint _can_grow(self, Table* table) noexcept:
         """Give the table a quarter more slots, out of bytes that `main` has never touched; False if there are none."""
         cdef uint32_t count = table.count + (table.count // 4 + GHOST_WAYS - 1) // GHOST_WAYS * GHOST_WAYS
-        cdef uint64_t size = <uint64_t>count * SLOT_BYTES
+        cdef uint64_t size = slots_bytes(count)
         cdef Table grown
         cdef uint32_t at
         if self._main.has_wrapped or self._main.size - self._main.head < size:
             return False
-        grown.slots = <Slot*>calloc(count, SLOT_BYTES)
+        grown.slots = <Slot*>calloc(1, size)
         if grown.slots == NULL:
             return False
         grown.count = count
         grown.entries = 0
         for at in range(table.count):
             if table.slots[at].place != 0:
-                _place(&grown, _home(self, &grown, table.slots[at].tag), table.slots[at])
+                place_slot(&grown, self._tables_bits, table.slots[at])
         # Until here both were held: `main` had room for that.
-        size -= <uint64_t>table.count * SLOT_BYTES
+        size -= slots_bytes(table.count)
         free(table.slots)
         table[0] = grown
         self._main.size -= size
@@ -284,7 +236,7 @@ cdef class Cache:
 
     cdef int _crowd_out(self, Table* table, uint32_t tag) noexcept:
         """Drop the least asked for of the entries in the run of slots where a newcomer would stand."""
-        cdef uint32_t at = _home(self, table, tag)
+        cdef uint32_t at = home_of(table, self._tables_bits, tag)
         cdef Slot* least = NULL
         cdef Slot* slot
         cdef int left = GHOST_WAYS
@@ -292,29 +244,11 @@ cdef class Cache:
             slot = table.slots + at
             if slot.place != 0 and (least == NULL or _at(self, slot).flags < _at(self, least).flags):
                 least = slot
-            at = at + 1 if at + 1 < table.count else 0
+            at = slot_after(table, at)
             left -= 1 if slot.place != 0 else 0
         _at(self, least).flags |= IS_DEAD
         self._unlink(least)
         self.evictions += 1
-        return 0
-
-    cdef bint _take_ghost(self, uint64_t key_hash) noexcept:
-        """Whether the key was dropped from `small` lately; it is forgotten then."""
-        cdef uint16_t* bucket = _ghost_bucket(_table(self, _tag(key_hash)), key_hash)
-        cdef uint16_t fingerprint = _fingerprint(key_hash)
-        cdef int way
-        for way in range(GHOST_WAYS):
-            if bucket[way] == fingerprint:
-                memmove(bucket + way, bucket + way + 1, (GHOST_WAYS - 1 - way) * sizeof(uint16_t))
-                bucket[GHOST_WAYS - 1] = 0
-                return True
-        return False
-
-    cdef int _add_ghost(self, uint64_t key_hash) noexcept:
-        cdef uint16_t* bucket = _ghost_bucket(_table(self, _tag(key_hash)), key_hash)
-        memmove(bucket + 1, bucket, (GHOST_WAYS - 1) * sizeof(uint16_t))
-        bucket[0] = _fingerprint(key_hash)
         return 0
 
     # ------------------------------------------------------------------------------------------------ logs
@@ -367,7 +301,7 @@ cdef class Cache:
             self._make_room(&self._main, entry_size(entry))
             return self._move(entry, 0)
         key_hash = xxh64_of(entry_key(entry), entry.key_size, 0)
-        self._add_ghost(key_hash)
+        add_ghost(_table(self, tag_of(key_hash)), key_hash)
         return self._drop(entry, key_hash)
 
     cdef int _pass_main(self, bint can_keep) noexcept:
@@ -381,7 +315,7 @@ cdef class Cache:
 
     cdef int _move(self, Entry* entry, uint8_t hits) noexcept:
         """Write an entry that was passed at the head of `main`."""
-        cdef uint32_t tag = _tag(xxh64_of(entry_key(entry), entry.key_size, 0))
+        cdef uint32_t tag = tag_of(xxh64_of(entry_key(entry), entry.key_size, 0))
         cdef Slot* slot = self._slot_of_place(tag, <uint32_t>((<unsigned char*>entry - self._arena) // UNIT + 1))
         cdef uint64_t size = entry_size(entry)
         cdef uint8_t owners = entry.flags & IS_REFRESHING
@@ -396,7 +330,7 @@ cdef class Cache:
 
     cdef int _drop(self, Entry* entry, uint64_t key_hash) noexcept:
         self._unlink(
-            self._slot_of_place(_tag(key_hash), <uint32_t>((<unsigned char*>entry - self._arena) // UNIT + 1))
+            self._slot_of_place(tag_of(key_hash), <uint32_t>((<unsigned char*>entry - self._arena) // UNIT + 1))
         )
         self.evictions += 1
         return 0

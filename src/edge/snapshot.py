@@ -129,8 +129,8 @@ async def refill(cache: Cache, snapshot: Snapshot, stale_ms: int) -> list[bytes]
     return keys
 
 
-async def warm(keys: Sequence[bytes], refresh: Callable[[bytes, int], bool], give_up_ms: int) -> int:
-    """Look the keys up again in their order, a few in a tick; how many were begun before `give_up_ms` had passed.
+async def warm(keys: Sequence[bytes], refresh: Callable[[bytes, int], bool], give_up_ms: int) -> None:
+    """Look the keys up again in their order, a few in a tick, until all are begun or `give_up_ms` has passed.
 
     `refresh` is the resolver's: True when a look-up was begun or joined, False when there is no capacity for it now.
     """
@@ -142,7 +142,7 @@ async def warm(keys: Sequence[bytes], refresh: Callable[[bytes, int], bool], giv
                 break
             waiting.popleft()
         await asyncio.sleep(WARM_TICK_MS / 1000)
-    return len(keys) - len(waiting)
+    log.info("restored links are looked up again", begun=len(keys) - len(waiting), given_up=len(waiting))
 
 
 # ---- the file

@@ -1,9 +1,11 @@
 """One worker of the edge: what is built, in which order, and how it stops. Read this first.
 
     config ─▶ counters ─▶ origin ─▶ resolver ─▶ front ─▶ shards (seeds, then the topology's) ─▶ listening socket
+                                                 └─▶ keeper: L1 out of the last snapshot
 
 A worker serves once it holds a topology and every shard of it has accepted its heartbeat or is known to be down.
-It stops on SIGTERM: no new connection, each open one closes with its next answer, at most drain_ms.
+It stops on SIGTERM: no new connection, each open one closes with its next answer, at most drain_ms; then it writes a
+snapshot of L1.
 """
 
 import asyncio
