@@ -31,12 +31,14 @@ bench: $(VENV)/built ## measure (about 10 minutes, an idle machine) and write be
 	@$(BIN)/python -m benchmarks.micro
 	@$(BIN)/python -m benchmarks.macro
 	@$(BIN)/python -m benchmarks.scale
+	@$(BIN)/python -m benchmarks.eviction
 	@$(BIN)/python -m benchmarks.render
 
 bench-short: $(VENV)/built ## a short run of the benchmarks, to see that they work and hold their ratios
 	@$(BIN)/python -m benchmarks.micro --short
 	@$(BIN)/python -m benchmarks.macro --short
 	@$(BIN)/python -m benchmarks.scale --short
+	@$(BIN)/python -m benchmarks.eviction --short
 
 annotate: $(VENV)/built ## show in build/annotate/*.html which compiled lines still call Python
 	@mkdir -p build/annotate

@@ -3,7 +3,19 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-LEAVES = ("_base62", "_ring", "_cache", "_counters", "_http", "_record", "_client", "_forwarded", "_proxy", "_budget")
+LEAVES = (
+    "_base62",
+    "_ring",
+    "_cache",
+    "_snapshot",
+    "_counters",
+    "_http",
+    "_record",
+    "_client",
+    "_forwarded",
+    "_proxy",
+    "_budget",
+)
 
 setup(
     ext_modules=cythonize(

@@ -1,4 +1,5 @@
-"""Benchmarks: `micro` times compiled functions beside plain Python, `macro` servers under load, `scale` a full stack.
+"""Benchmarks: `micro` times compiled functions beside plain Python, `macro` servers under load, `scale` a full stack,
+`eviction` the policy of L1 on recorded requests.
 
 Owns benchmarks/results/ (JSON, one file a kind, not kept by git) and benchmarks/README.md, which `render` makes of it.
 

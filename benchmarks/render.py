@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import BenchmarkError, results
+from benchmarks.eviction import table as eviction
 from benchmarks.macro import table as macro
 from benchmarks.macro.summary import medians
 from benchmarks.micro import check_ratio as micro
@@ -18,7 +19,7 @@ DIRECTORY = Path(__file__).parent
 def main() -> int:
     """Write the page; the exit code: 0 written, 1 a kind of results is missing."""
     try:
-        page = render(results.read("macro"), results.read("micro"), results.read("scale"))
+        page = render(results.read("macro"), results.read("micro"), results.read("scale"), results.read("eviction"))
     except BenchmarkError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
@@ -27,7 +28,7 @@ def main() -> int:
     return 0
 
 
-def render(measured: dict[str, Any], compared: dict[str, Any], weighed: dict[str, Any]) -> str:
+def render(measured: dict[str, Any], compared: dict[str, Any], weighed: dict[str, Any], evicted: dict[str, Any]) -> str:
     """The page."""
     template = string.Template((DIRECTORY / "page.md").read_text(encoding="utf-8"))
     return template.substitute(
@@ -40,6 +41,13 @@ def render(measured: dict[str, Any], compared: dict[str, Any], weighed: dict[str
         micro=_table(micro.COLUMNS, [(pair.group, *micro.numbers(pair)) for pair in micro.pairs(compared)]),
         scale_provenance=weighed["provenance"],
         scale=_table(("", ""), scale.rows(weighed)),
+        eviction_provenance=evicted["provenance"],
+        eviction="\n\n".join(
+            (
+                _table(eviction.columns(evicted), eviction.rows(evicted)),
+                "\n".join(f"- {line}" for line in eviction.remarks(evicted)),
+            )
+        ),
     )
 
 

@@ -8,7 +8,7 @@ Invariants:
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint16_t
+from libc.stdint cimport int32_t, uint16_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -306,7 +306,7 @@ cdef class Front:
         entry.link_id = answer.link_id
         entry.version = answer.version
         entry.generation = generation
-        entry.filled_s = <uint32_t>(self.now_ms // 1000)
+        entry.filled_s = <int32_t>(self.now_ms // 1000)
         # The entry may be answered until ttl_ms from now, and no cache may keep the link beyond its expiry.
         entry.max_age_s = (
             answer.max_age_s if answer.valid_ms == NEVER else _bounded_age(answer.max_age_s, answer.valid_ms - ttl_ms)

@@ -57,7 +57,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     ttl_ms: Milliseconds = 600_000
     absence_ttl_ms: Milliseconds = 60_000
     origin_ttl_ms: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 1000
-    stale_ms: Milliseconds = 600_000
+    stale_ms: Milliseconds = 3_600_000
     connect_timeout_ms: Milliseconds = 500
     reply_timeout_ms: Milliseconds = 250
     ping_interval_ms: Milliseconds = 250
@@ -89,6 +89,8 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     budget_clients_max: Annotated[int, msgspec.Meta(ge=8, le=2**24)] = 65_536
     connections_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
     client_connections_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+    snapshot_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**30)] = 16 * 2**20
+    snapshot_interval_ms: Milliseconds = 60_000
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

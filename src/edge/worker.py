@@ -1,9 +1,11 @@
 """One worker of the edge: what is built, in which order, and how it stops. Read this first.
 
     config ─▶ counters ─▶ origin ─▶ resolver ─▶ front ─▶ shards (seeds, then the topology's) ─▶ listening socket
+                                                 └─▶ keeper: L1 out of the last snapshot
 
 A worker serves once it holds a topology and every shard of it has accepted its heartbeat or is known to be down.
-It stops on SIGTERM: no new connection, each open one closes with its next answer, at most drain_ms.
+It stops on SIGTERM: no new connection, each open one closes with its next answer, at most drain_ms; then it writes a
+snapshot of L1.
 """
 
 import asyncio
@@ -28,6 +30,7 @@ from edge.config import EdgeConfig
 from edge.origin import Origin
 from edge.resolver import Resolver
 from edge.shards import Listener, Shard
+from edge.snapshot import Keeper
 from edge.topology import Map, Store, build, placement, read_domains, read_topology
 from wire import keys
 from wire.domains import Domains
@@ -72,6 +75,7 @@ class Worker:
         self._resolver.bind(self._front)
         self._listener = Listener(self._on_document, self._resolver.on_invalidated)
         self._store = Store(config.state_dir)
+        self._keeper = Keeper(config, slot.number, self._front.links, self._counters)
         self._map: Map | None = None
         self._domains: Domains | None = None
         self._shards: dict[int, Shard] = {}
@@ -157,9 +161,11 @@ class Worker:
                 self._door.listen(self._slot.listener)
                 self._is_serving = True
                 log.info("worker serves")
+                self._spawn(self._keeper.run())
                 await self._stopping.wait()
                 self._door.stop_listening()
                 await self._drain()
+                await self._keeper.write()
         finally:
             self._counters.set("is_ready", 0)
             for task in set(self._background):
@@ -169,6 +175,7 @@ class Worker:
 
     async def _boot(self) -> bool:
         """Wait for a topology, then for its shards; whether the worker may serve."""
+        await self._keeper.restore()
         for key in (keys.DOMAINS, keys.TOPOLOGY):
             data = self._store.read(key)
             if data is not None:

@@ -156,7 +156,16 @@ def _ask(port: int, path: str, host: str, method: str) -> Response:
 
 @contextmanager
 def running_edge(state_dir: Path, seeds: list[str], workers: int = 1, **settings: object) -> Iterator[Edge]:
-    """An edge from its start to its end; `settings` are those of edge.config."""
+    """An edge from when it is ready to its end; `settings` are those of edge.config."""
+    with started_edge(state_dir, seeds, workers, **settings) as edge:
+        eventually(lambda: edge.process.poll() is not None or edge.is_ready(), "the edge is ready")
+        assert edge.process.poll() is None, "the edge ended at its start"
+        yield edge
+
+
+@contextmanager
+def started_edge(state_dir: Path, seeds: list[str], workers: int = 1, **settings: object) -> Iterator[Edge]:
+    """An edge from its start to its end, for tests in which it cannot become ready."""
     port, admin_port = free_ports(2)
     values = {
         "SEEDS": ",".join(seeds),
@@ -172,8 +181,6 @@ def running_edge(state_dir: Path, seeds: list[str], workers: int = 1, **settings
     process = subprocess.Popen([sys.executable, "-m", "edge"], env=environ)
     edge = Edge(process, port, admin_port)
     try:
-        eventually(lambda: process.poll() is not None or edge.is_ready(), "the edge is ready")
-        assert process.poll() is None, "the edge ended at its start"
         yield edge
     finally:
         if process.poll() is None:
