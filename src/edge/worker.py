@@ -1,19 +1,20 @@
 """One worker of the edge: what is built, in which order, and how it stops. Read this first.
 
-    config ─▶ counters ─▶ origin ─▶ resolver ─▶ front ─▶ shards (seeds, then the topology's) ─▶ listening socket
+    config ─▶ counters ─▶ origin ─▶ resolver ─▶ front ─▶ shards (seeds, then the topology's) ─▶ listening sockets
 
 A worker serves once it holds a topology and every shard of it has accepted its heartbeat or is known to be down.
-It stops on SIGTERM: no new connection, each open one closes with its next answer, at most drain_ms.
+It drains on SIGTERM: what is queued is accepted, then nothing more; every answer closes its connection; one that is
+idle may ask once more within drain_idle_ms; after drain_ms what is left is cut.
 """
 
 import asyncio
 import email.utils
-import mmap
+import resource
 import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -21,11 +22,16 @@ import structlog
 from edge._cache import Cache
 from edge._counters import Counters
 from edge._fast import Front
+from edge.assignment import Assignment
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
+from edge.lag import Lag
+from edge.listeners import BACKLOG, is_anyone_waiting
+from edge.log import on_loop_error
 from edge.origin import Origin
 from edge.resolver import Resolver
 from edge.shards import Shard
+from edge.tls import CLOSE_TIMEOUT_S, server_context
 from edge.topology import Map, Store, build, placement, read_domains, read_topology
 from wire import keys
 from wire.domains import Domains
@@ -34,26 +40,19 @@ from wire.topology import Shard as ShardDescription
 log = structlog.get_logger("edge.worker")
 
 SWEEP_MS: Final = 50  # how late a deadline may be noticed
-BACKLOG: Final = 4096  # connections that wait for accept; the kernel's net.core.somaxconn may be lower
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """What the supervisor gives a worker: its number, its listening socket, the counters' memory."""
-
-    number: int
-    listener: socket.socket
-    counters: mmap.mmap
+QUEUE_MS_MAX: Final = 1000  # for accepting what was queued; in a roll the successor empties the queue too
+PAGE_BYTES: Final = resource.getpagesize()
 
 
 class Worker:
     """The parts of one worker, and what connects them."""
 
-    def __init__(self, config: EdgeConfig, slot: Slot) -> None:
+    def __init__(self, config: EdgeConfig, assignment: Assignment) -> None:
         self._config = config
-        self._slot = slot
-        self._edge_id = f"{config.id}.{slot.number}"
-        self._counters = Counters(slot.counters, slot.number)
+        self._assignment = assignment
+        # By block, not by slot: a draining worker and its successor each speak for themselves.
+        self._edge_id = f"{config.id}.{assignment.block}"
+        self._counters = Counters(assignment.counters, assignment.block)
         self._origin = Origin(config, self._counters)
         self._resolver = Resolver(config, self._counters, self._origin)
         self._front = Front(
@@ -68,6 +67,8 @@ class Worker:
         self._background: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._stopping = asyncio.Event()
+        self._servers: list[asyncio.Server] = []
+        self._closings: list[asyncio.Task[None]] = []
         self._is_serving = False
         self._date_s = 0
 
@@ -134,20 +135,19 @@ class Worker:
     # ---- life
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; raises what ended a background task that should not have ended."""
+        """Serve until SIGTERM; raises what ended a background task that should not have ended."""
         loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self._stopping.set)
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        loop.set_exception_handler(on_loop_error)
         self._counters.clear()
         self._spawn(self._origin.run())
         self._spawn(self._sweep())
         try:
             if await self._boot():
-                server = await loop.create_server(self._front.connection, sock=self._slot.listener, backlog=BACKLOG)
+                await self._begin_accepting()
                 self._is_serving = True
                 log.info("worker serves")
                 await self._stopping.wait()
-                server.close()
                 await self._drain()
         finally:
             self._counters.set("is_ready", 0)
@@ -180,13 +180,16 @@ class Worker:
         return not self._stopping.is_set()
 
     async def _sweep(self) -> None:
-        """The worker's one coarse timer: deadlines, the date, what the supervisor reads."""
+        """The worker's one coarse timer: deadlines, the date, how late the loop is, what the supervisor reads."""
+        lag = Lag(self._counters, monotonic_ms())
         while True:
             now_ms = monotonic_ms()
             for shard in list(self._shards.values()):
                 shard.sweep(now_ms)
             self._report(now_ms)
+            slept_us = time.monotonic_ns() // 1000
             await asyncio.sleep(SWEEP_MS / 1000)
+            lag.note(max(0, time.monotonic_ns() // 1000 - slept_us - SWEEP_MS * 1000), monotonic_ms())
 
     def _report(self, now_ms: int) -> None:
         second = int(time.time())
@@ -196,19 +199,63 @@ class Worker:
             for name, cache in (("link", self._front.links), ("absence", self._front.absences)):
                 self._counters.set(f"l1_{name}_bytes", cache.used_bytes)
                 self._counters.set(f"l1_{name}_entries", len(cache))
+            self._counters.set("memory_bytes", _memory_bytes())
         usable = sum(shard.is_usable for shard in self._shards.values())
         is_whole = 0 < len(self._shards) == usable
         can_resolve = is_whole or (self._map is not None and self._counters.get("is_origin_reachable") == 1)
+        self._counters.set("connections_open", len(self._front.connections))
         self._counters.set("shards_trusted", usable)
         self._counters.set("is_ready", int(self._is_serving and can_resolve))
         self._counters.set("beat_ms", now_ms)
 
+    async def _begin_accepting(self) -> None:
+        """Accept on all listening sockets of the assignment."""
+        self._servers += [await self._serve_plain(listener) for listener in self._assignment.plain]
+        if self._assignment.tls:
+            context = server_context(self._assignment.certificates, self._counters)
+            timeout_s = self._config.tls_handshake_timeout_ms / 1000
+            for listener in self._assignment.tls:
+                server = await asyncio.get_running_loop().create_server(
+                    self._front.connection,
+                    sock=listener,
+                    backlog=BACKLOG,
+                    ssl=context,
+                    ssl_handshake_timeout=timeout_s,
+                    ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
+                )
+                self._servers.append(server)
+
+    async def _serve_plain(self, listener: socket.socket) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if listener.family == socket.AF_UNIX:
+            return await loop.create_unix_server(self._front.connection, sock=listener, backlog=BACKLOG)
+        return await loop.create_server(self._front.connection, sock=listener, backlog=BACKLOG)
+
+    async def _stop_accepting(self) -> None:
+        """Accept what is queued, then close the listening sockets."""
+        listeners = (*self._assignment.plain, *self._assignment.tls)
+        await self._until(lambda: not is_anyone_waiting(listeners), timeout_ms=QUEUE_MS_MAX)
+        # A server's end covers what `connections` does not know yet: TLS handshakes under way.
+        self._closings = [asyncio.create_task(_closed(server)) for server in self._servers]
+        await asyncio.sleep(0)
+        for server in self._servers:
+            server.close()
+
     async def _drain(self) -> None:
-        """Let each open connection have one more answer, for at most drain_ms."""
+        """Give every connection an answer to what it asks, and an end; for at most drain_ms."""
+        deadline_ms = monotonic_ms() + self._config.drain_ms
         self._front.drain()
+        await self._stop_accepting()
+        # A request may be on its way on a connection that is idle here: closing that at once would fail it. nginx has
+        # keepalive_min_timeout for this, HAProxy idle-close-on-response.
+        await self._until(self._is_empty, timeout_ms=min(self._config.drain_idle_ms, self._config.drain_ms))
         for connection in list(self._front.connections):
             connection.close_if_idle()
-        await self._until(lambda: not self._front.connections, timeout_ms=self._config.drain_ms)
+        await self._until(self._is_empty, timeout_ms=max(0, deadline_ms - monotonic_ms()))
+        self._counters.add("connections_cut", len(self._front.connections))
+
+    def _is_empty(self) -> bool:
+        return not self._front.connections and all(closing.done() for closing in self._closings)
 
     async def _until(self, condition: Callable[[], bool], timeout_ms: int | None = None) -> None:
         """Wait for the condition, which is looked at as often as deadlines are swept."""
@@ -229,3 +276,13 @@ class Worker:
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
             self._stopping.set()
+
+
+async def _closed(server: asyncio.Server) -> None:
+    """Until a server that is about to be closed has no connection left; to be awaited from before it is closed."""
+    await server.wait_closed()
+
+
+def _memory_bytes() -> int:
+    """The resident size of this process."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * PAGE_BYTES
