@@ -12,7 +12,7 @@ import uvloop
 from edge.assignment import Assignment, take
 from edge.config import ConfigError, EdgeConfig, load
 from edge.errors import EdgeError
-from edge.log import configure
+from edge.log import configure, on_unraisable
 from edge.supervisor import Supervisor
 from edge.worker import Worker
 
@@ -60,6 +60,7 @@ def _run_worker(config: EdgeConfig, text: str) -> int:
         return 1
     assignment = take(text)
     configure(config.log_format, config.log_level, worker=assignment.slot)
+    sys.unraisablehook = on_unraisable
     uvloop.run(_work(config, assignment))
     return 0
 

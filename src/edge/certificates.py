@@ -58,6 +58,9 @@ def read(directory: str) -> tuple[Certificate, ...]:
         keys = {file.stem: file for file in folder.iterdir() if file.suffix == ".key"}
     except OSError as error:
         raise EdgeError(f"cannot read the directory of certificates {folder}: {error.strerror}") from error
+    for name in sorted(chains | keys):
+        if not NAME.fullmatch(name):
+            raise EdgeError(f"{folder}: {name!r} is no name for a certificate; it has letters, digits and .-_* only")
     if not chains:
         raise EdgeError(f"there is no certificate in {folder}: put <name>.crt and <name>.key there, or turn TLS off")
     if len(chains) > CERTIFICATES_MAX:
@@ -70,8 +73,6 @@ def read(directory: str) -> tuple[Certificate, ...]:
 
 def _read_pair(chain_file: Path, key_file: Path) -> Certificate:
     name = chain_file.stem
-    if not NAME.fullmatch(name):
-        raise EdgeError(f"{chain_file}: a certificate's name has letters, digits and .-_* only")
     chain, key = _read_pem(chain_file), _read_pem(key_file)
     found = _shake_hands(chain_file, chain, key)
     hosts = tuple(sorted({value.lower() for kind, value in found.get("subjectAltName", ()) if kind == "DNS"}))

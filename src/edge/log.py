@@ -72,3 +72,14 @@ def on_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
     structlog.get_logger("edge.loop").error(
         "error in a callback", reason=context.get("message"), exc_info=context.get("exception")
     )
+
+
+def on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """sys.unraisablehook: an error that nobody could be given.
+
+    The ssl module reports a client's host name that is no ASCII this way. Any client could fill the log with it, and
+    the handshake is refused and counted anyway.
+    """
+    logger = structlog.get_logger("edge.interpreter")
+    report = logger.debug if isinstance(unraisable.exc_value, UnicodeDecodeError) else logger.error
+    report("error that could not be raised", reason=repr(unraisable.exc_value), where=repr(unraisable.object))

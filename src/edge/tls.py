@@ -95,13 +95,17 @@ def _counting(counters: Counters) -> type[ssl.SSLObject]:
 
         def do_handshake(self) -> None:
             """Called by the loop for each piece that the client sent."""
+            if not self.is_open:
+                raise ssl.SSLError("the handshake was refused")
             try:
                 super().do_handshake()
             except ssl.SSLWantReadError:
                 raise
-            except ssl.SSLError:
+            except ssl.SSLError as error:
                 self._end("tls_refused")
-                raise
+                # At an error the loop closes the connection and forgets what is to be sent: the alert that tells the
+                # client why. So it is made to go on; it ends when the client does, or at the handshake's deadline.
+                raise ssl.SSLWantReadError from error
             self._end("tls_resumed" if self.session_reused else "tls_full")
 
         def _end(self, counter: str) -> None:
