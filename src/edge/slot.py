@@ -68,6 +68,7 @@ class Slot:
         self.crashes = 0  # in a row
         self._edge = edge
         self._serving: Process | None = None
+        self._changed_ms = monotonic_ms()  # when a process was started or found to have ended
         self._alive: set[Process] = set()
         self._turn = asyncio.Lock()  # whoever holds it may start a process and make it the serving one
         self._replaced = asyncio.Event()
@@ -84,10 +85,9 @@ class Slot:
         return self._edge.tally.read(self.number, self._serving.block if self._serving else None)
 
     def is_silent(self) -> bool:
-        """Whether there is no process whose loop has turned lately."""
-        if self._serving is None:
-            return True
-        return monotonic_ms() - self._edge.tally.counters(self._serving.block).get("beat_ms") > SILENT_MS
+        """Whether no loop has turned for long; a process that starts, or starts again, has as long to begin."""
+        beat_ms = self._edge.tally.counters(self._serving.block).get("beat_ms") if self._serving else 0
+        return monotonic_ms() - max(beat_ms, self._changed_ms) > SILENT_MS
 
     # ---- life
 
@@ -158,6 +158,7 @@ class Slot:
                 sys.executable, "-m", "edge", "--worker", given.pack(), pass_fds=given.inherited
             )
         edge.lifecycle.starts += 1
+        self._changed_ms = monotonic_ms()
         ending = asyncio.create_task(self._end(process, block))
         started = Process(process, generation, block, monotonic_ms(), ending)
         self._alive.add(started)
@@ -180,6 +181,7 @@ class Slot:
         return False
 
     def _note_crash(self, worker: Process, is_steady: bool, delay_ms: int) -> None:
+        self._changed_ms = monotonic_ms()
         self.crashes = 1 if is_steady else self.crashes + 1
         self._edge.lifecycle.crashes += 1
         log.error(

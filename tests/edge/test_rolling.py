@@ -170,6 +170,38 @@ def test_stop_during_a_roll_leaves_nothing(shards: Shards, tmp_path: Path) -> No
             edge.get("/abc")
 
 
+def test_worker_that_crashes_again_and_again_is_reported(shards: Shards, tmp_path: Path) -> None:
+    """Each crash is counted, and those in a row; a start that follows one is no reason to call the edge dead."""
+    with running_edge(tmp_path / "edge", [shards.servers[0].url]) as edge:
+        for crash in range(1, 4):
+            os.kill(edge.workers()[0]["pid"], signal.SIGKILL)
+            eventually(lambda crash=crash: edge.metric("worker_crashes_total") == crash, "it is counted")  # type: ignore[misc]
+            assert (edge.admin("/readyz").status, edge.admin("/healthz").status) == (503, 200)
+            eventually(edge.is_ready, "another worker serves")
+            assert edge.workers()[0]["crashes_in_a_row"] == crash
+        roll(edge)
+        assert edge.workers()[0]["crashes_in_a_row"] == 0
+
+
+def test_worker_may_open_as_many_descriptors_as_the_system_allows(shards: Shards, tmp_path: Path) -> None:
+    """The soft limit is the hard one."""
+    with running_edge(tmp_path / "edge", [shards.servers[0].url]) as edge:
+        limits = Path(f"/proc/{edge.workers()[0]['pid']}/limits").read_text().splitlines()
+        soft, hard = next(line for line in limits if line.startswith("Max open files")).split()[3:5]
+        assert soft == hard
+
+
+def test_signals_to_the_process_group_are_the_supervisors(shards: Shards, tmp_path: Path) -> None:
+    """SIGHUP and SIGINT at a worker, as a terminal sends them to all, change nothing there."""
+    with running_edge(tmp_path / "edge", [shards.servers[0].url]) as edge:
+        (pid,) = pids(edge)
+        for signum in (signal.SIGHUP, signal.SIGINT):
+            os.kill(pid, signum)
+        for _ in range(20):
+            assert edge.get("/abc").status == 302
+        assert (pids(edge), edge.metric("worker_crashes_total")) == ({pid}, 0)
+
+
 def test_crash_under_load_fails_only_what_was_connected(shards: Shards, tmp_path: Path) -> None:
     """SIGKILL of one of two workers: its connections are reset, no later client fails, and it is reported."""
     with (
