@@ -1,6 +1,8 @@
 """The edge's settings: the one place in this package where the environment is read."""
 
+import ipaddress
 import os
+import re
 import socket
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -13,6 +15,11 @@ from edge._client import Networks
 PREFIX = "POINTSMAN_EDGE_"
 # Settings that the edge shares with control carry no EDGE in their names.
 SHARED_NAMES = {"log_format": "POINTSMAN_LOG_FORMAT", "log_level": "POINTSMAN_LOG_LEVEL"}
+
+# Addresses that the public is served on: a machine's few interfaces, IPv4 and IPv6. Each costs a socket per worker.
+HOSTS_MAX = 8
+UNIX_PATH_BYTES_MAX = 107  # sun_path of sockaddr_un, without its closing zero
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 SEED_SCHEMES = ("redis", "rediss", "unix")
 
@@ -91,8 +98,20 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     client_connections_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
     snapshot_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**30)] = 16 * 2**20
     snapshot_interval_ms: Milliseconds = 60_000
+    drain_idle_ms: Milliseconds = 1000
+    ready_timeout_ms: Milliseconds = 30_000
+    unix_socket: str = ""
+    unix_socket_mode: Annotated[str, msgspec.Meta(pattern=r"^0?[0-7]{3}$")] = "660"
+    tls_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
+    tls_dir: str = ""
+    tls_handshake_timeout_ms: Milliseconds = 5000
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The addresses in `host`, IPv6 ones without brackets."""
+        return tuple(host.strip().removeprefix("[").removesuffix("]") for host in self.host.split(","))
 
 
 def variable(field: str) -> str:
@@ -111,10 +130,39 @@ def load(environ: Mapping[str, str]) -> EdgeConfig:
         raise ConfigError(f"{variable('seeds')} is not set: give the redis:// URL of one shard or more, with commas")
     values["seeds"] = tuple(_checked_seed(url.strip()) for url in str(values["seeds"]).split(",") if url.strip())
     try:
-        return _checked_trust(msgspec.convert(values, EdgeConfig, strict=False))
+        config = msgspec.convert(values, EdgeConfig, strict=False)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$.")
         raise ConfigError(f"{variable(place.rstrip('`').split('[')[0])}: {message}") from error
+    _check_listening(config)
+    return _checked_trust(config)
+
+
+def _check_listening(config: EdgeConfig) -> None:
+    hosts = config.hosts
+    if len(hosts) > HOSTS_MAX:
+        raise ConfigError(f"{variable('host')}: {len(hosts)} addresses are more than {HOSTS_MAX}")
+    for host in hosts:
+        if not _is_host(host):
+            raise ConfigError(f"{variable('host')}: {host!r} is no address and no name of a host")
+        if hosts.count(host) > 1:
+            raise ConfigError(f"{variable('host')}: {host!r} stands there twice")
+    if len(os.fsencode(config.unix_socket)) > UNIX_PATH_BYTES_MAX or "\0" in config.unix_socket:
+        raise ConfigError(f"{variable('unix_socket')}: a path has at most {UNIX_PATH_BYTES_MAX} bytes")
+    if config.tls_port == config.port:
+        raise ConfigError(f"{variable('tls_port')}: {config.port} is the port of plain HTTP; TLS needs another one")
+    if bool(config.tls_port) != bool(config.tls_dir):
+        raise ConfigError(f"{variable('tls_port')}: it goes with {variable('tls_dir')}; set both or neither")
+
+
+def _is_host(host: str) -> bool:
+    if ":" not in host:
+        return HOST_NAME.fullmatch(host) is not None
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _checked_seed(url: str) -> str:

@@ -133,6 +133,32 @@ METRICS: Final = (
     _one("snapshot_failures_total", "counter", "Snapshots that could not be written or read.", "snapshot_failures"),
     _one("snapshot_bytes", "gauge", "Size of the last snapshots of L1.", "snapshot_file_bytes"),
     _one("snapshot_restored_entries", "gauge", "Entries that the workers began with.", "snapshot_restored"),
+    _one("connections_open", "gauge", "Client connections open now.", "connections_open"),
+    _one("connections_cut_total", "counter", "Connections still open when draining had to end.", "connections_cut"),
+    _one("memory_bytes", "gauge", "Memory of the worker's process (RSS).", "memory_bytes", is_per_worker=True),
+    _one(
+        "loop_lag_microseconds_total", "counter", "By how much the loop's timer came too late, summed.", "loop_lag_us"
+    ),
+    _one("loop_lags_total", "counter", "Times that the loop's timer was measured.", "loop_lags"),
+    _one(
+        "loop_lag_max_microseconds",
+        "gauge",
+        "The largest such lag within the last 15 to 30 seconds.",
+        "loop_lag_us_max",
+        is_per_worker=True,
+    ),
+    Metric(
+        "pointsman_edge_tls_handshakes_total",
+        "counter",
+        "TLS handshakes that were completed, by whether they resumed a session.",
+        (('kind="full"', "tls_full"), ('kind="resumed"', "tls_resumed")),
+    ),
+    Metric(
+        "pointsman_edge_tls_failures_total",
+        "counter",
+        "TLS handshakes that were not: refused by one side, or abandoned (the client left or was too slow).",
+        (('reason="refused"', "tls_refused"), ('reason="abandoned"', "tls_abandoned")),
+    ),
     _one("epoch", "gauge", "Epoch of the topology that the worker holds.", "epoch", is_per_worker=True),
     _one("shards_known", "gauge", "Shards in the worker's topology.", "shards_known", is_per_worker=True),
     _one("shards_trusted", "gauge", "Shards whose pushes the worker trusts.", "shards_trusted", is_per_worker=True),

@@ -1,37 +1,33 @@
-"""The supervisor: owns the listening sockets, starts the workers and starts them again, serves the admin port.
+"""The supervisor: owns the listening sockets, keeps a worker in each slot, rolls and stops them, serves the admin port.
 
-Each worker has a listening socket of its own on the one public address (SO_REUSEPORT), made and kept open here: the
-kernel spreads connections over them, and what waits in the queue of a worker that died is served by its successor.
+SIGHUP         roll: the certificates are read again, then each worker is replaced in turn (slot.py)
+SIGTERM/INT    stop: no new connections, what is queued is accepted, the workers drain
 """
 
 import asyncio
-import mmap
-import os
 import signal
-import socket
-import sys
+import time
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
 
-from edge._counters import BLOCK_BYTES, Counters
 from edge._http import Status
 from edge.admin import Page, serve
+from edge.certificates import Certificate, read
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
-from edge.metrics import Worker, render
-from edge.worker import BACKLOG
+from edge.errors import EdgeError
+from edge.lifecycle import Lifecycle
+from edge.listeners import Address, Listeners, refusal
+from edge.metrics import render
+from edge.slot import Edge, Slot, first_of
+from edge.totals import Totals
 
 log = structlog.get_logger("edge.supervisor")
 
-RESPAWN_MS_MIN: Final = 100
-RESPAWN_MS_MAX: Final = 5000
-STEADY_MS: Final = 10_000  # a worker that lived this long did not fail at its start
-SILENT_MS: Final = 5000  # a worker whose loop has not turned for this long is not alive
-
-
-class SupervisorError(Exception):
-    """The edge cannot start; the message tells the operator why."""
+# Between the last SYN let in and the workers' last accept: the third segment of a handshake is on its way that long.
+SETTLE_MS: Final = 200
 
 
 class Supervisor:
@@ -39,132 +35,138 @@ class Supervisor:
 
     def __init__(self, config: EdgeConfig) -> None:
         self._config = config
-        self._memory = os.memfd_create("pointsman-counters")
-        os.ftruncate(self._memory, BLOCK_BYTES * config.workers)
-        mapping = mmap.mmap(self._memory, BLOCK_BYTES * config.workers)
-        self._counters = [Counters(mapping, slot) for slot in range(config.workers)]
-        self._listeners: list[socket.socket] = []
-        self._processes: dict[int, asyncio.subprocess.Process] = {}
-        self._starts = 0
-        self._stopping = asyncio.Event()
+        self._lifecycle = Lifecycle()
+        self._slots: list[Slot] = []
+        self._is_roll_wanted = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; raises SupervisorError if a port cannot be had."""
+        """Serve until SIGTERM or SIGINT; raises EdgeError if a port or a certificate cannot be had."""
+        certificates = self._read_certificates()
+        listeners = Listeners(self._config)
         loop = asyncio.get_running_loop()
+        stopping = loop.create_future()
+        edge = Edge(self._config, listeners, Totals(self._config.workers), self._lifecycle, stopping)
+        self._slots = [Slot(number, edge, certificates) for number in range(self._config.workers)]
         for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self._stopping.set)
-        self._listeners = [_listen(self._config.host, self._config.port) for _ in range(self._config.workers)]
+            loop.add_signal_handler(signum, _finish, stopping)
+        loop.add_signal_handler(signal.SIGHUP, self._is_roll_wanted.set)
         try:
-            admin = await serve(self._config.admin_host, self._config.admin_port, self._page)
-        except OSError as error:
-            raise SupervisorError(_refusal(self._config.admin_host, self._config.admin_port, error)) from error
-        log.info("edge started", address=f"{self._config.host}:{self._config.port}", workers=self._config.workers)
-        async with asyncio.TaskGroup() as tasks:
-            for slot in range(self._config.workers):
-                tasks.create_task(self._keep_alive(slot))
-        admin.close()
+            admin = await self._serve_admin(stopping)
+            log.info("edge started", addresses=listeners.addresses, workers=self._config.workers)
+            async with asyncio.TaskGroup() as tasks:
+                for slot in self._slots:
+                    tasks.create_task(slot.keep())
+                tasks.create_task(self._roll_when_wanted(stopping))
+            await self._stop(listeners)
+            admin.close()
+        finally:
+            listeners.close()
         log.info("edge stopped")
 
-    async def _keep_alive(self, slot: int) -> None:
-        """Start the worker of a slot again whenever it ends, until the edge stops."""
-        delay_ms = RESPAWN_MS_MIN
-        while not self._stopping.is_set():
-            started_ms = monotonic_ms()
-            code = await self._run_worker(slot)
-            if self._stopping.is_set():
-                return
-            delay_ms = RESPAWN_MS_MIN if monotonic_ms() - started_ms > STEADY_MS else min(delay_ms * 2, RESPAWN_MS_MAX)
-            log.error("worker ended, starting another", worker=slot, exit_code=code, delay_ms=delay_ms)
-            await self._wait_for_stop(delay_ms)
-
-    async def _run_worker(self, slot: int) -> int:
-        """Start a worker, wait for its end or for the stop of the edge; its exit code."""
-        listener = self._listeners[slot]
-        arguments = ("--worker", str(slot), "--listener", str(listener.fileno()), "--counters", str(self._memory))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "edge", *arguments, pass_fds=(listener.fileno(), self._memory)
-        )
-        self._starts += 1
-        self._processes[slot] = process
-        ending = asyncio.create_task(process.wait())
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({ending, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not ending.done():
-            await self._stop(process, ending)
-        del self._processes[slot]
-        return ending.result()
-
-    async def _stop(self, process: asyncio.subprocess.Process, ending: "asyncio.Task[int]") -> None:
-        """Ask a worker to drain; kill it if it takes longer than it may."""
-        process.send_signal(signal.SIGTERM)
-        await asyncio.wait({ending}, timeout=self._config.drain_ms / 1000 + 1)
-        if not ending.done():
-            process.kill()
-            await ending
-
-    async def _wait_for_stop(self, timeout_ms: int) -> None:
+    async def _serve_admin(self, stopping: "asyncio.Future[None]") -> asyncio.Server:
+        host, port = self._config.admin_host, self._config.admin_port
         try:
-            await asyncio.wait_for(self._stopping.wait(), timeout_ms / 1000)
-        except TimeoutError:
+            return await serve(host, port, lambda method, path: self._page(method, path, stopping.done()))
+        except OSError as error:
+            raise EdgeError(refusal(str(Address(host, port)), error)) from error
+
+    async def _stop(self, listeners: Listeners) -> None:
+        """Let every connection that a client was given be answered, for at most drain_ms."""
+        log.info("edge stops, connections drain", drain_ms=self._config.drain_ms)
+        listeners.silence()
+        await asyncio.sleep(SETTLE_MS / 1000)
+        for slot in self._slots:
+            slot.ask_to_stop()
+        # From here on only the workers hold the sockets: once they have accepted what is queued, clients are refused.
+        listeners.close()
+        await asyncio.gather(*(slot.wait_for_end() for slot in self._slots))
+
+    # ---- the roll
+
+    async def _roll_when_wanted(self, stopping: "asyncio.Future[None]") -> None:
+        """Roll at each SIGHUP. Any number of them during a roll ask for one more: something may have changed since."""
+        while not stopping.done():
+            wanted = asyncio.create_task(self._is_roll_wanted.wait())
+            await first_of(wanted, stopping)
+            wanted.cancel()
+            if not stopping.done():
+                self._is_roll_wanted.clear()
+                await self._roll(stopping)
+
+    async def _roll(self, stopping: "asyncio.Future[None]") -> None:
+        """Replace the workers one after the other; at the first that cannot be, stop, and leave the rest as it is."""
+        self._lifecycle.last_roll = "running"
+        try:
+            certificates = await asyncio.to_thread(self._read_certificates)
+        except EdgeError as error:
+            self._lifecycle.end_roll("refused")
+            log.error("roll refused, every worker stays as it is", reason=str(error))  # noqa: TRY400  it is no bug
             return
+        log.info("roll started", workers=len(self._slots))
+        for slot in self._slots:
+            reason = await slot.replace(certificates)
+            if stopping.done():
+                return
+            if reason:
+                self._lifecycle.end_roll("failed")
+                log.error("roll ended, the worker and those behind it stay", worker=slot.number, reason=reason)
+                return
+        self._lifecycle.end_roll("completed")
+        log.info("roll completed")
+
+    def _read_certificates(self) -> tuple[Certificate, ...]:
+        return read(self._config.tls_dir) if self._config.tls_port else ()
 
     # ---- the admin port
 
-    def _page(self, method: str, path: str) -> Page:
+    def _page(self, method: str, path: str, is_stopping: bool) -> Page:
         if method == "OTHER":
             return Page.refusal(Status.METHOD_NOT_ALLOWED)
         if path == "/healthz":
             return self._health()
         if path == "/readyz":
-            return self._readiness()
+            return self._readiness(is_stopping)
         if path == "/metrics":
-            workers = [Worker(counters.read(), counters.shards()) for counters in self._counters]
-            return Page.metrics(render(workers, self._starts, monotonic_ms()))
+            counted = render([slot.worker() for slot in self._slots], self._lifecycle.starts, monotonic_ms())
+            return Page.metrics(counted + self._lifecycle.text(self._expiries()))
         return Page.refusal(Status.NOT_FOUND)
 
     def _health(self) -> Page:
-        now_ms = monotonic_ms()
-        silent = [slot for slot, values in enumerate(self._counters) if now_ms - values.get("beat_ms") > SILENT_MS]
+        silent = [slot.number for slot in self._slots if slot.is_silent()]
         return Page.verdict(not silent, {"status": "silent workers" if silent else "ok", "silent_workers": silent})
 
-    def _readiness(self) -> Page:
-        now_ms = monotonic_ms()
-        workers = []
-        for slot, counters in enumerate(self._counters):
-            values = counters.read()
-            is_alive = slot in self._processes and now_ms - values["beat_ms"] <= SILENT_MS
-            workers.append(
-                {
-                    "worker": slot,
-                    "pid": self._processes[slot].pid if slot in self._processes else None,
-                    "is_ready": is_alive and values["is_ready"] == 1,
-                    "epoch": values["epoch"],
-                    "shards": values["shards_known"],
-                    "shards_trusted": values["shards_trusted"],
-                    "is_origin_reachable": values["is_origin_reachable"] == 1,
-                }
-            )
-        is_ready = all(worker["is_ready"] for worker in workers)
-        return Page.verdict(is_ready, {"status": "ready" if is_ready else "not ready", "workers": workers})
+    def _readiness(self, is_stopping: bool) -> Page:
+        workers = [_describe(slot) for slot in self._slots]
+        is_ready = not is_stopping and all(worker["is_ready"] for worker in workers)
+        status = "draining" if is_stopping else "ready" if is_ready else "not ready"
+        return Page.verdict(is_ready, {"status": status, "last_roll": self._lifecycle.last_roll, "workers": workers})
+
+    def _expiries(self) -> Iterable[tuple[str, int]]:
+        """Each certificate's name, and the seconds until the first one of that name that is shown expires."""
+        ends: dict[str, int] = {}
+        for slot in self._slots:
+            for certificate in slot.certificates:
+                ends[certificate.name] = min(
+                    certificate.not_after_s, ends.get(certificate.name, certificate.not_after_s)
+                )
+        now_s = int(time.time())
+        return [(name, end_s - now_s) for name, end_s in sorted(ends.items())]
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket of one worker. The first one made finds out whether the port is taken by another edge."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    # Accepted sockets inherit it: an answer is one send and must not wait for more.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise SupervisorError(_refusal(host, port, error)) from error
-    return listener
+def _finish(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
-def _refusal(host: str, port: int, error: OSError) -> str:
-    return f"cannot listen on {host}:{port}: {error.strerror}; free the port or set another one"
+def _describe(slot: Slot) -> dict[str, object]:
+    counters = slot.worker().counters
+    return {
+        "worker": slot.number,
+        "pid": slot.pid,
+        "is_ready": not slot.is_silent() and counters["is_ready"] == 1,
+        "epoch": counters["epoch"],
+        "shards": counters["shards_known"],
+        "shards_trusted": counters["shards_trusted"],
+        "is_origin_reachable": counters["is_origin_reachable"] == 1,
+        "crashes_in_a_row": slot.crashes,
+    }

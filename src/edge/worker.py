@@ -1,32 +1,33 @@
 """One worker of the edge: what is built, in which order, and how it stops. Read this first.
 
-    config ─▶ counters ─▶ origin ─▶ resolver ─▶ front ─▶ shards (seeds, then the topology's) ─▶ listening socket
+    config ─▶ counters ─▶ origin ─▶ resolver ─▶ front ─▶ shards (seeds, then the topology's) ─▶ entrance
                                                  └─▶ keeper: L1 out of the last snapshot
 
 A worker serves once it holds a topology and every shard of it has accepted its heartbeat or is known to be down.
-It stops on SIGTERM: no new connection, each open one closes with its next answer, at most drain_ms; then it writes a
-snapshot of L1.
+It drains on SIGTERM: what is queued is accepted, then nothing more; every answer closes its connection; one that is
+idle may ask once more within drain_idle_ms; after drain_ms what is left is cut. Then it writes a snapshot of L1.
 """
 
 import asyncio
 import email.utils
-import mmap
+import resource
 import signal
-import socket
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from edge._cache import Cache
 from edge._counters import Counters
-from edge._connection import Roster
-from edge._fast import Door
 from edge._front import Front
+from edge.assignment import Assignment
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
+from edge.entrance import Entrance
+from edge.lag import Lag
+from edge.log import on_loop_error
 from edge.origin import Origin
 from edge.resolver import Resolver
 from edge.shards import Listener, Shard
@@ -39,26 +40,18 @@ from wire.topology import Shard as ShardDescription
 log = structlog.get_logger("edge.worker")
 
 SWEEP_MS: Final = 50  # how late a deadline may be noticed
-BACKLOG: Final = 4096  # connections that wait for accept; the kernel's net.core.somaxconn may be lower
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """What the supervisor gives a worker: its number, its listening socket, the counters' memory."""
-
-    number: int
-    listener: socket.socket
-    counters: mmap.mmap
+PAGE_BYTES: Final = resource.getpagesize()
 
 
 class Worker:
     """The parts of one worker, and what connects them."""
 
-    def __init__(self, config: EdgeConfig, slot: Slot) -> None:
+    def __init__(self, config: EdgeConfig, assignment: Assignment) -> None:
         self._config = config
-        self._slot = slot
-        self._edge_id = f"{config.id}.{slot.number}"
-        self._counters = Counters(slot.counters, slot.number)
+        self._assignment = assignment
+        # By block, not by slot: a draining worker and its successor each speak for themselves.
+        self._edge_id = f"{config.id}.{assignment.block}"
+        self._counters = Counters(assignment.counters, assignment.block)
         self._origin = Origin(config, self._counters)
         self._resolver = Resolver(config, self._counters, self._origin)
         self._front = Front(
@@ -69,13 +62,11 @@ class Worker:
             self._resolver.refresh,
             config,
         )
-        loop = asyncio.get_running_loop()
-        self._roster = Roster(self._front, loop.call_soon, config)
-        self._door = Door(loop, self._roster)
         self._resolver.bind(self._front)
         self._listener = Listener(self._on_document, self._resolver.on_invalidated)
+        self._entrance = Entrance(config, self._front, assignment, self._until)
         self._store = Store(config.state_dir)
-        self._keeper = Keeper(config, slot.number, self._front.links, self._counters)
+        self._keeper = Keeper(config, assignment.slot, self._front.links, self._counters)
         self._map: Map | None = None
         self._domains: Domains | None = None
         self._shards: dict[int, Shard] = {}
@@ -86,7 +77,7 @@ class Worker:
         self._is_serving = False
         self._date_s = 0
 
-    # ---- documents
+    # ---- the listener of the shards
 
     def _on_document(self, key: bytes, data: bytes) -> None:
         """A shard had a topology or domains document."""
@@ -127,8 +118,6 @@ class Worker:
         for number, shard in self._shards.items():
             if shards.get(number) is not shard:
                 self._tasks.pop(shard).cancel()
-        for number in self._shards.keys() - shards.keys():
-            self._counters.shard(number).clear()
         if old is not None and placement(old.topology) != placement(new_map.topology):
             # An entry is covered by pushes only while its shard owns its key.
             for number in {*self._shards, *shards}:
@@ -140,31 +129,28 @@ class Worker:
         log.info("topology adopted", epoch=new_map.topology.epoch, shards=len(shards))
 
     def _open(self, described: ShardDescription, number: int) -> Shard:
-        shard = Shard(
-            described.id, described.url, number, front=self._front, config=self._config, listener=self._listener
-        )
+        shard = Shard(described.id, described.url, number, front=self._front, config=self._config, listener=self._listener)
         self._tasks[shard] = self._spawn(shard.run(self._edge_id))
         return shard
 
     # ---- life
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; raises what ended a background task that should not have ended."""
+        """Serve until SIGTERM; raises what ended a background task that should not have ended."""
         loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self._stopping.set)
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        loop.set_exception_handler(on_loop_error)
         self._counters.clear()
         self._spawn(self._origin.run())
         self._spawn(self._sweep())
         try:
             if await self._boot():
-                self._door.listen(self._slot.listener)
+                await self._entrance.begin()
                 self._is_serving = True
                 log.info("worker serves")
                 self._spawn(self._keeper.run())
                 await self._stopping.wait()
-                self._door.stop_listening()
-                await self._drain()
+                await self._entrance.drain()
                 await self._keeper.write()
         finally:
             self._counters.set("is_ready", 0)
@@ -200,16 +186,19 @@ class Worker:
         return not self._stopping.is_set()
 
     async def _sweep(self) -> None:
-        """The worker's one coarse timer: deadlines, the date, what the supervisor reads."""
+        """The worker's one coarse timer: deadlines, the date, how late the loop is, what the supervisor reads."""
+        lag = Lag(self._counters, monotonic_ms())
         while True:
             now_ms = monotonic_ms()
             for shard in list(self._shards.values()):
                 shard.sweep(now_ms)
-            self._roster.sweep()
             self._origin.sweep(now_ms)
             self._resolver.report()
+            self._entrance.sweep()
             self._report(now_ms)
+            slept_us = time.monotonic_ns() // 1000
             await asyncio.sleep(SWEEP_MS / 1000)
+            lag.note(max(0, time.monotonic_ns() // 1000 - slept_us - SWEEP_MS * 1000), monotonic_ms())
 
     def _report(self, now_ms: int) -> None:
         second = int(time.time())
@@ -219,21 +208,13 @@ class Worker:
             for name, cache in (("link", self._front.links), ("absence", self._front.absences)):
                 self._counters.set(f"l1_{name}_bytes", cache.used_bytes)
                 self._counters.set(f"l1_{name}_entries", len(cache))
+            self._counters.set("memory_bytes", _memory_bytes())
         usable = sum(shard.is_usable for shard in self._shards.values())
         is_whole = 0 < len(self._shards) == usable
         can_resolve = is_whole or (self._map is not None and self._counters.get("is_origin_reachable") == 1)
         self._counters.set("shards_trusted", usable)
         self._counters.set("is_ready", int(self._is_serving and can_resolve))
-        self._counters.set("unsent_bytes", self._roster.unsent_bytes)
-        self._counters.set("budget_evictions", self._roster.budget_evictions)
         self._counters.set("beat_ms", now_ms)
-
-    async def _drain(self) -> None:
-        """Let each open connection have one more answer, for at most drain_ms."""
-        self._front.drain()
-        self._roster.close_idle()
-        await self._until(lambda: not len(self._roster), timeout_ms=self._config.drain_ms)
-        self._door.close()
 
     async def _until(self, condition: Callable[[], bool], timeout_ms: int | None = None) -> None:
         """Wait for the condition, which is looked at as often as deadlines are swept."""
@@ -254,3 +235,8 @@ class Worker:
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
             self._stopping.set()
+
+
+def _memory_bytes() -> int:
+    """The resident size of this process."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * PAGE_BYTES
