@@ -13,6 +13,7 @@ PREFIX = "POINTSMAN_EDGE_"
 SHARED_NAMES = {"log_format": "POINTSMAN_LOG_FORMAT", "log_level": "POINTSMAN_LOG_LEVEL"}
 
 SEED_SCHEMES = ("redis", "rediss", "unix")
+ORIGIN_SCHEMES = ("postgresql", "postgres")
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=86_400_000)]
@@ -72,11 +73,23 @@ def load(environ: Mapping[str, str]) -> EdgeConfig:
     if "seeds" not in values:
         raise ConfigError(f"{variable('seeds')} is not set: give the redis:// URL of one shard or more, with commas")
     values["seeds"] = tuple(_checked_seed(url.strip()) for url in str(values["seeds"]).split(",") if url.strip())
+    _check_origin(str(values.get("origin_url", "")))
     try:
         return msgspec.convert(values, EdgeConfig, strict=False)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$.")
         raise ConfigError(f"{variable(place.rstrip('`').split('[')[0])}: {message}") from error
+
+
+def _check_origin(url: str) -> None:
+    """The message leaves the URL out: it has a password."""
+    try:
+        parts = urlsplit(url)
+        is_usable = not url or (parts.scheme in ORIGIN_SCHEMES and parts.port != 0)
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ConfigError(f"{variable('origin_url')}: this is no postgresql:// URL with a port of 1 to 65535")
 
 
 def _checked_seed(url: str) -> str:
