@@ -22,6 +22,7 @@ UNIX_PATH_BYTES_MAX = 107  # sun_path of sockaddr_un, without its closing zero
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 SEED_SCHEMES = ("redis", "rediss", "unix")
+ORIGIN_SCHEMES = ("postgresql", "postgres")
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=86_400_000)]
@@ -129,6 +130,7 @@ def load(environ: Mapping[str, str]) -> EdgeConfig:
     if "seeds" not in values:
         raise ConfigError(f"{variable('seeds')} is not set: give the redis:// URL of one shard or more, with commas")
     values["seeds"] = tuple(_checked_seed(url.strip()) for url in str(values["seeds"]).split(",") if url.strip())
+    _check_origin(str(values.get("origin_url", "")))
     try:
         config = msgspec.convert(values, EdgeConfig, strict=False)
     except msgspec.ValidationError as error:
@@ -163,6 +165,17 @@ def _is_host(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _check_origin(url: str) -> None:
+    """The message leaves the URL out: it has a password."""
+    try:
+        parts = urlsplit(url)
+        is_usable = not url or (parts.scheme in ORIGIN_SCHEMES and parts.port != 0)
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ConfigError(f"{variable('origin_url')}: this is no postgresql:// URL with a port of 1 to 65535")
 
 
 def _checked_seed(url: str) -> str:

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -36,9 +37,14 @@ class Map:
 
 
 def build(topology: Topology, taken: dict[str, int]) -> Map:
-    """The map of a topology; shards that are in `taken` keep their numbers, new ones get the lowest free."""
-    free = (number for number in range(wire_topology.SHARDS_MAX) if number not in taken.values())
-    numbers = tuple(taken[shard.id] if shard.id in taken else next(free) for shard in topology.shards)
+    """The map of a topology; shards that are in `taken` keep their numbers, new ones get the lowest free.
+
+    Only when there are no others are the numbers of those that leave given on: 200 shards may be replaced by 200.
+    """
+    staying = {shard.id: taken[shard.id] for shard in topology.shards if shard.id in taken}
+    leaving = sorted(set(taken.values()) - set(staying.values()))
+    free = chain((n for n in range(wire_topology.SHARDS_MAX) if n not in taken.values()), leaving)
+    numbers = tuple(staying[shard.id] if shard.id in staying else next(free) for shard in topology.shards)
     ring = Ring([(shard.id, shard.weight) for shard in topology.shards], topology.virtual_nodes)
     return Map(topology, ring, numbers)
 

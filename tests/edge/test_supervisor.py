@@ -104,6 +104,9 @@ def test_taken_port_is_refused_in_one_line(shards: Shards, tmp_path: Path) -> No
         ("unknown_host", "maybe"),
         ("id", "a b"),
         ("origin_ttl_ms", "5000"),
+        ("origin_url", "mysql://127.0.0.1/links"),
+        ("origin_url", "postgresql://127.0.0.1:port/links"),
+        ("refreshes_max", "-1"),
         ("log_level", "loud"),
     ],
 )

@@ -25,6 +25,15 @@ def test_shards_keep_their_numbers_over_changes() -> None:
     assert second.numbers == (1, 2, 0)
 
 
+def test_every_shard_may_be_replaced_at_once() -> None:
+    """With more than half of all numbers in use: those of the shards that leave are given on."""
+    before, after = (make(*(f"{name}-{n}" for n in range(topology.SHARDS_MAX - 6))) for name in ("old", "new"))
+    held = dict(zip((shard.id for shard in before.shards), build(before, {}).numbers, strict=True))
+    numbers = build(after, held).numbers
+    assert len(set(numbers)) == len(numbers) == topology.SHARDS_MAX - 6
+    assert numbers[:6] == tuple(range(topology.SHARDS_MAX - 6, topology.SHARDS_MAX))
+
+
 def test_placement_depends_on_ids_and_weights_only() -> None:
     """Another URL or order moves no key; another weight or shard does."""
     assert placement(make("a", "b")) == placement(make("b", "a", epoch=9))
