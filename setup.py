@@ -3,7 +3,7 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-LEAVES = ("_base62", "_ring", "_cache", "_counters", "_http", "_record")
+LEAVES = ("_base62", "_ring", "_cache", "_counters", "_framing", "_host", "_http", "_path", "_record")
 
 setup(
     ext_modules=cythonize(

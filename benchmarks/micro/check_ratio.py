@@ -33,6 +33,11 @@ LEAST_RATIOS: Final = {
     "request head, least": 7.0,
     "request head, curl": 7.0,
     "request head, browser": 7.0,
+    "100 request heads, wrk": 30.0,
+    "100 request heads, least": 30.0,
+    "100 request heads, curl": 25.0,
+    "100 request heads, browser": 20.0,
+    "100 request heads, proxied": 20.0,
     "link record, common": 50.0,
     "link record, with all fields": 60.0,
 }

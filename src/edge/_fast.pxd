@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from edge._cache cimport Cache, Entry
 from edge._counters cimport Counters
-from edge._http cimport HOST_BYTES_MAX, Head
+from edge._host cimport HOST_BYTES_MAX
+from edge._http cimport Head
 
 cdef enum:
     SHARDS_MAX = 256            # wire.topology's

@@ -43,10 +43,10 @@ from edge._counters cimport (
     L1_LINK_EVICTIONS, TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_SHARD, TIER_STALE,
 )
 from edge._http cimport (
-    BAD_REQUEST, CODE_BYTES_MAX, FOUND, GONE, HEAD, HEAD_TOO_LARGE, METHOD_NOT_ALLOWED, MOVED, NOT_FOUND,
-    NOT_IMPLEMENTED, OTHER, PERMANENT, TEMPORARY, UNAVAILABLE, URI_TOO_LONG, VERSION_NOT_SUPPORTED, is_code_path,
-    parse_head,
+    BAD_REQUEST, FOUND, GONE, HEAD, HEAD_TOO_LARGE, METHOD_NOT_ALLOWED, MOVED, NOT_FOUND,
+    NOT_IMPLEMENTED, OTHER, PERMANENT, TEMPORARY, UNAVAILABLE, URI_TOO_LONG, VERSION_NOT_SUPPORTED, parse_head,
 )
+from edge._path cimport CODE_BYTES_MAX, decode_code
 from edge._record cimport BAD_VERSION, LINK, NEVER, TOMBSTONE, Record, decode_record
 from edge._ring cimport xxh64_of
 
@@ -385,18 +385,19 @@ cdef class Connection:
             self._ending = KEEP_EXPLICIT
         if head.method == OTHER:
             return self._answer_status(METHOD_NOT_ALLOWED, TIER_NONE)
-        if self._select_domain(head) == 0 or not is_code_path(head.path, head.path_size):
+        if self._select_domain(head) == 0:
             return self._answer_status(NOT_FOUND, TIER_NONE)
         return self._answer_path(head)
 
     cdef int _answer_path(self, Head* head) except -1:
         cdef unsigned char[KEY_BYTES_MAX] key
-        cdef size_t code_size = head.path_size - 1      # 1..CODE_BYTES_MAX: is_code_path
+        cdef int code_size = decode_code(head.path, head.path_size, <char*>key + self._prefix_size)
         cdef size_t key_size = self._prefix_size + code_size
         cdef uint64_t key_hash
         cdef Entry* entry
+        if code_size < 0:
+            return self._answer_status(NOT_FOUND, TIER_NONE)
         memcpy(key, self._prefix, self._prefix_size)
-        memcpy(key + self._prefix_size, head.path + 1, code_size)
         key_hash = xxh64_of(key, key_size, 0)
         entry = self._front._lookup(key_hash, key, key_size)
         if entry != NULL:
