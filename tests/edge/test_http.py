@@ -118,6 +118,8 @@ def test_reads_heads(data: bytes, expected: tuple[str, bytes, bytes | None, bool
         (head(b"GET /c HTTP/1.1", b"X: a\x00b"), 400),
         (head(b"GET /c HTTP/1.1", b"X: a\x7fb"), 400),
         (head(b"GET /c HTTP/1.1", b"X: a\rb"), 400),
+        (head(b"GET /c HTTP/1.1", b"X: a\x00\nY: b"), 400),
+        (head(b"GET /c HTTP/1.1", b"X: a\n"), 400),
         (head(b"GET /c HTTP/1.1", b"X: a\nb"), 400),
         (head(b"GET /c HTTP/1.1", b"Content-Length: 1", b"Content-Length: 1"), 400),
         (head(b"GET /c HTTP/1.1", b"Content-Length: 1, 1"), 400),
@@ -161,6 +163,7 @@ def test_limits_are_reached_and_not_passed() -> None:
     assert parse(head(b"GET /c HTTP/1.1", *[b"X: y"] * 99)) != -431
     assert parse(sized(8192))[0] == 8192  # type: ignore[index]
     assert parse(sized(8193)) == -431
+    assert [parse(sized(9000)[:size]) for size in (8191, 8192)] == [0, -431]
 
 
 @pytest.mark.parametrize("data", [GOOD, head(b"GET /c HTTP/1.1", b"X: y", b"Connection: close")])
@@ -187,6 +190,12 @@ def test_blank_line_is_found_wherever_the_search_was_cut(data: bytes, end: int) 
     for size in range(len(data)):
         if head_end(data[:size]) == 0:
             assert head_end(data, size) == end
+
+
+def test_what_was_searched_is_not_searched_again() -> None:
+    """But for two bytes, which may be half a blank line: so a head that comes byte by byte costs linear time."""
+    data = b"a\n\n" + b"b" * 10
+    assert [head_end(data, start) for start in (0, 3, 4, 5)] == [3, 3, 0, 0]
 
 
 def test_bytes_that_come_one_by_one_are_scanned_once() -> None:
