@@ -3,11 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-COMPILED := $(wildcard src/edge/*.pyx src/edge/*.pxd) setup.py
+COMPILED := $(wildcard src/edge/*.pyx src/edge/*.pxd src/edge/*.h) setup.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint build bench bench-short annotate clean
+.PHONY: help run test fuzz lint build bench bench-short annotate clean
 
 help: ## show what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ run: $(VENV)/built ## run everything on this machine; Ctrl-C stops it
 
 test: $(VENV)/built ## run all tests against real servers
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: $(VENV)/built ## search for inputs that upset the HTTP parser, FUZZ_SECONDS long (600); needs clang
+	@$(BIN)/python -m tests.edge.fuzz
 
 lint: $(VENV)/built ## check the style and the types
 	@$(BIN)/ruff check .

@@ -5,16 +5,19 @@ from setuptools import Extension, setup
 
 LEAVES = (
     "_base62",
-    "_ring",
-    "_cache",
-    "_snapshot",
-    "_counters",
-    "_http",
-    "_record",
-    "_client",
-    "_forwarded",
-    "_proxy",
     "_budget",
+    "_cache",
+    "_client",
+    "_counters",
+    "_forwarded",
+    "_framing",
+    "_host",
+    "_http",
+    "_path",
+    "_proxy",
+    "_record",
+    "_ring",
+    "_snapshot",
 )
 
 setup(

@@ -199,6 +199,11 @@ def parse(data: bytes) -> tuple[int, str, bytes, bytes | None, bool, bool]:
     return len(head) + 4, method.decode("ascii"), target.partition(b"?")[0], fields.get(b"host"), is_kept, has_body
 
 
+def count_heads(data: bytes) -> int:
+    """How many heads stand one behind the other."""
+    return sum(parse(head + b"\r\n\r\n")[0] > 0 for head in data.split(b"\r\n\r\n")[:-1])
+
+
 # ---- edge._record
 
 

@@ -7,7 +7,8 @@ from edge._cache cimport Entry
 from edge._client cimport Address, ClientKeys, Networks
 from edge._forwarded cimport Forwarding
 from edge._front cimport PREFIX_BYTES_MAX, Front
-from edge._http cimport HOST_BYTES_MAX, Head
+from edge._host cimport HOST_BYTES_MAX
+from edge._http cimport Head
 
 # What a connection does between two callbacks; each has its own limit in time.
 cdef enum Phase:
@@ -75,6 +76,7 @@ cdef class Connection:
     cdef bint _is_more_due              # bytes of the client that nobody will read may be under way
     cdef char* _carry                   # owned: bytes of requests that are not answered yet
     cdef size_t _carry_size
+    cdef size_t _scanned                # bytes of the carry that are known to be no whole head
     cdef int _domain                    # of the host below
     cdef uint64_t _hosts_revision       # of the table in which it was looked up
     cdef int _host_size                 # bytes; -1 before the first request

@@ -43,9 +43,9 @@ from edge._front cimport (
     ABSENT, ANSWER_BYTES_MAX, CLOSE, ENDINGS, IN_BYTES, KEEP, KEEP_EXPLICIT, OUT_BYTES, REDIRECT, UNRESOLVED, Answer,
 )
 from edge._http cimport (
-    CODE_BYTES_MAX, GONE, HEAD, METHOD_NOT_ALLOWED, NOT_FOUND, OTHER, REQUEST_TIMEOUT, TOO_MANY_REQUESTS, UNAVAILABLE,
-    classify_path, decode_code, parse_head,
+    GONE, HEAD, METHOD_NOT_ALLOWED, NOT_FOUND, OTHER, REQUEST_TIMEOUT, TOO_MANY_REQUESTS, UNAVAILABLE, resume_head,
 )
+from edge._path cimport CODE_BYTES_MAX, classify_path, decode_code
 from edge._proxy cimport parse_proxy
 from edge._ring cimport xxh64_of
 
@@ -224,11 +224,12 @@ cdef class Connection:
 
     cdef int _serve(self, const char* data, size_t size) except -1:
         """Answer each whole head in the bytes, as far as the answers are at hand; keep the rest. Ends with a flush."""
-        cdef size_t at = 0
+        cdef size_t at = 0, scanned = self._scanned
         cdef Head head
         cdef int taken = 0, left = self._roster.pipeline_max
         cdef uint32_t requests = self._requests
         self._front.begin()
+        self._scanned = 0
         if self._is_proxy_due:
             taken = self._take_proxy_header(data, size)
             if taken < 0:
@@ -239,9 +240,11 @@ cdef class Connection:
                 self._roster.defer(self)
                 break
             left -= 1
-            taken = parse_head(data + at, size - at, &head)
+            taken = resume_head(data + at, size - at, scanned, &head)
             if taken == 0:
+                self._scanned = size - at
                 break
+            scanned = 0
             if taken < 0:
                 self._refuse(-taken)
             else:

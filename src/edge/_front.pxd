@@ -28,8 +28,8 @@ cdef enum Ending:
     ENDINGS = 3
 
 
-# Bytes that stand in a Python object, owned by Front.
-cdef struct Text:
+# What stands behind an answer's own fields: bytes of an object that Front owns.
+cdef struct Tail:
     const char* at
     size_t size                 # bytes
 
@@ -62,7 +62,7 @@ cdef class Front:
     cdef int64_t now_ms                 # monotonic; read anew at the start of every callback
     cdef uint32_t[SHARDS_MAX] _generations      # raised when a shard's push channel breaks
     cdef int64_t[SHARDS_MAX] _trusted_until_ms  # monotonic
-    cdef Text[2 * ENDINGS] _tails       # by is_tls * ENDINGS + Ending: behind the cache policy of an answer
+    cdef Tail[2 * ENDINGS] _tails       # by is_tls * ENDINGS + Ending: behind the cache policy of an answer
     cdef list _tail_bytes               # owns the tails
     cdef tuple _policy_fields           # settings' fields for plain and for TLS connections
     cdef dict _errors                   # status -> (fields, body)

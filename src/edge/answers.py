@@ -2,7 +2,8 @@
 
 from typing import Final, Literal
 
-from edge._http import REASONS, PathKind, Status, status_line
+from edge._http import REASONS, Status, status_line
+from edge._path import PathKind
 
 # What an error tells people.
 SENTENCES: Final = {

@@ -47,11 +47,18 @@ def test_head_is_answered_without_a_body(edge: Edge, shards: Shards) -> None:
     assert int(answer.headers["Content-Length"]) == len(edge.get("/none").body)
 
 
-@pytest.mark.parametrize("path", ["/", "/a/b", "/a.b", "/%41", "/" + "a" * 65, "//abc", "/abc/"])
+@pytest.mark.parametrize("path", ["/", "/a/b", "/a.b", "/a%2Fb", "/" + "a" * 65, "//abc", "/abc/"])
 def test_path_that_is_no_code_is_404_without_a_lookup(edge: Edge, path: str) -> None:
     """No shard is asked for what cannot be a code."""
     assert edge.get(path).status == 404
     assert edge.metric("answers_by_tier_total", '{tier="none"}') == 1
+
+
+def test_code_may_be_percent_encoded(edge: Edge, shards: Shards) -> None:
+    """Every spelling is the same link, and the same entry of L1."""
+    shards.put("abc", "https://example.com/")
+    assert [edge.get(path).location for path in ("/abc", "/%61bc", "/a%62%63")] == ["https://example.com/"] * 3
+    assert edge.metric("answers_by_tier_total", '{tier="l1"}') == 2
 
 
 def test_other_methods_are_refused_with_allow(edge: Edge) -> None:
@@ -65,7 +72,8 @@ def test_host_selects_the_domain(edge: Edge, shards: Shards) -> None:
     shards.put("abc", "https://one.example/")
     shards.put("abc", "https://two.example/", domain_id=2)
     assert edge.get("/abc", host="sho.rt").location == "https://one.example/"
-    assert edge.get("/abc", host="OTHER.example").location == "https://two.example/"
+    for host in ("OTHER.example", "other.example:80", "other.example.", "other.example.:443"):
+        assert edge.get("/abc", host=host).location == "https://two.example/"
     assert edge.get("/abc", host="unknown.example").location == "https://one.example/"
 
 

@@ -27,10 +27,10 @@ def test_sums_outlive_processes_and_gauges_do_not() -> None:
     second.add("answers_302", 1)
     second.set("connections_open", 3)
     second.set("epoch", 2)
-    both = totals.read(1, totals.block(1, 1))
+    both = totals.read(1, totals.block(1, 1)).counters
     assert (both["answers_302"], both["connections_open"], both["epoch"]) == (6, 5, 2)
     totals.end(1, totals.block(1, 0))
-    after = totals.read(1, totals.block(1, 1))
+    after = totals.read(1, totals.block(1, 1)).counters
     assert (after["answers_302"], after["connections_open"], after["epoch"]) == (6, 3, 2)
     assert first.read() == dict.fromkeys(first.read(), 0)
     assert totals.read(0, None).counters == dict.fromkeys(first.read(), 0)
