@@ -86,8 +86,7 @@ def test_every_problem_is_documented() -> None:
 
 def test_every_metric_is_documented() -> None:
     """docs/metrics.md has every metric with its kind, and no other."""
-    page = edge.metrics.render([], 0, 0) + control.metrics.Metrics().text()
-    page = edge.metrics.render([], 0) + edge.lifecycle.Lifecycle().text([]) + control.metrics.Metrics().text()
+    page = edge.metrics.render([], 0, 0) + edge.lifecycle.Lifecycle().text([]) + control.metrics.Metrics().text()
     metrics = set(re.findall(r"^# TYPE (\w+) (\w+)$", page, re.MULTILINE))
     documented = set(re.findall(r"^\| `(\w+)` \| (\w+) \|", _document("docs/metrics.md"), re.MULTILINE))
     assert documented == metrics

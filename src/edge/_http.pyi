@@ -4,9 +4,10 @@ import enum
 from typing import Final, TypedDict
 
 class Status(enum.IntEnum):
-    """The statuses that the edge answers with, but for the redirects, which are the links' own."""
+    """The statuses that the edge answers with; the links have redirects of their own beside these."""
 
     OK = 200
+    FOUND = 302
     BAD_REQUEST = 400
     NOT_FOUND = 404
     METHOD_NOT_ALLOWED = 405

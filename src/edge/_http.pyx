@@ -314,23 +314,17 @@ cdef int resume_head(const char* data, size_t size, size_t scanned, Head* head) 
     return parse_head(data, size, head)
 
 
-cdef int decode_code(const char* path, size_t size, char* out) noexcept nogil:
-    if not is_code_path(path, size): return -1
-    memcpy(out, path + 1, size - 1)
-    return <int>size - 1
-cdef int classify_path(const char* path, size_t size) noexcept nogil:
-    return NO_CODE
+# ---------------------------------------------------------------------------------------------------- public API
 
 REASONS = {
     OK: "OK",
+    FOUND: "Found",
     BAD_REQUEST: "Bad Request",
     NOT_FOUND: "Not Found",
     METHOD_NOT_ALLOWED: "Method Not Allowed",
     REQUEST_TIMEOUT: "Request Timeout",
-    REQUEST_TIMEOUT: "Request Timeout",
     GONE: "Gone",
     URI_TOO_LONG: "URI Too Long",
-    TOO_MANY_REQUESTS: "Too Many Requests",
     TOO_MANY_REQUESTS: "Too Many Requests",
     HEAD_TOO_LARGE: "Request Header Fields Too Large",
     NOT_IMPLEMENTED: "Not Implemented",
