@@ -51,5 +51,5 @@ class Door:
 class SocketConnection(Connection):
     """A plain connection. Made by the door only."""
 
-class StreamConnection(Connection, asyncio.Protocol):  # type: ignore[misc]  # a protocol by its methods
+class StreamConnection(Connection, asyncio.Protocol):
     """A connection behind an asyncio transport. Made by `Door.stream` only."""

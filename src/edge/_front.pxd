@@ -34,6 +34,10 @@ cdef struct Tail:
     size_t size                 # bytes
 
 
+# The counter of the answers with this status.
+cdef int status_counter(int status) noexcept nogil
+
+
 cdef class Answer:
     """What a record means at one instant. Immutable; shared by all requests that waited for it."""
     cdef readonly int kind              # AnswerKind

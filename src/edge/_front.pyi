@@ -30,7 +30,8 @@ class Front:
 
     `resolve(key, key_hash, waiter)` is called on a miss and must call `waiter.answer` once, later and never from
     within. `refresh(key, key_hash)` is called when a link is asked for in the last tenth of its time in L1; what it
-    returns is not looked at. Instants are milliseconds of the monotonic clock. Shard numbers are 0..255, else ValueError.
+    returns is not looked at. Instants are milliseconds of the monotonic clock. Shard numbers are 0..255, else
+    ValueError.
     """
 
     links: Cache

@@ -22,7 +22,7 @@ from edge._counters cimport (
 )
 from edge._http cimport (
     BAD_REQUEST, FOUND, GONE, HEAD_TOO_LARGE, METHOD_NOT_ALLOWED, MOVED, NOT_FOUND, NOT_IMPLEMENTED, OK,
-    REQUEST_TIMEOUT, TEMPORARY, TOO_MANY_REQUESTS, UNAVAILABLE, URI_TOO_LONG, VERSION_NOT_SUPPORTED,
+    PERMANENT, REQUEST_TIMEOUT, TEMPORARY, TOO_MANY_REQUESTS, UNAVAILABLE, URI_TOO_LONG, VERSION_NOT_SUPPORTED,
 )
 from edge._record cimport BAD_VERSION, NEVER, NO_MAX_AGE, TOMBSTONE, Record, decode_record
 from edge._ring cimport xxh64_of
@@ -48,8 +48,7 @@ cdef inline int64_t _clock_ms(int clock) noexcept nogil:
     return time.tv_sec * 1000 + time.tv_nsec // 1_000_000
 
 
-cdef int _status_counter(int status) noexcept nogil:
-    """The counter of a status that is no redirect."""
+cdef int status_counter(int status) noexcept nogil:
     if status == NOT_FOUND: return ANSWERS_404
     if status == GONE: return ANSWERS_410
     if status == UNAVAILABLE: return ANSWERS_503
@@ -62,6 +61,9 @@ cdef int _status_counter(int status) noexcept nogil:
     if status == VERSION_NOT_SUPPORTED: return ANSWERS_505
     if status == OK: return ANSWERS_200
     if status == FOUND: return ANSWERS_302
+    if status == MOVED: return ANSWERS_301
+    if status == TEMPORARY: return ANSWERS_307
+    if status == PERMANENT: return ANSWERS_308
     return ANSWERS_400
 
 
@@ -200,13 +202,13 @@ cdef class Front:
     cdef int write_error(self, int status, bint is_head, int place) except -1:
         cdef bytes fields, body
         fields, body = self._errors[status]
-        self.counters.count(_status_counter(status))
+        self.counters.count(status_counter(status))
         return self._write_whole(fields, body, is_head, place)
 
     cdef int write_page(self, int kind, bint is_head, int place) except -1:
         cdef bytes fields, body
         status, fields, body = self._pages[kind]
-        self.counters.count(_status_counter(status))
+        self.counters.count(status_counter(status))
         return self._write_whole(fields, body, is_head, place)
 
     cdef int _write_whole(self, bytes fields, bytes body, bint is_head, int place) except -1:

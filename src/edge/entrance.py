@@ -1,6 +1,6 @@
-"""Where clients come in: plain sockets through the compiled door, TLS through the loop's own servers; and how that ends.
+"""Where clients come in: plain sockets through the compiled door, TLS through the loop's servers; how that ends.
 
-    begin ──▶ accepting ──drain──▶ the queues are emptied ──▶ answers close ──▶ idle ones are closed ──▶ what is left is cut
+begin ──▶ accepting ──drain──▶ the queues are emptied ──▶ answers close ──▶ idle ones are closed ──▶ what is left is cut
 """
 
 import asyncio

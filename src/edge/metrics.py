@@ -54,8 +54,15 @@ METRICS: Final = (
     _one("connections_opened_total", "counter", "Client connections accepted.", "connections_opened"),
     _one("connections_closed_total", "counter", "Client connections closed.", "connections_closed"),
     _one("accept_failures_total", "counter", "Times that no descriptor was left for a client.", "accept_failures"),
-    _one("connection_failures_total", "counter", "Connections dropped for a defect of the edge.", "connection_failures"),
-    _one("proxy_headers_refused_total", "counter", "Connections without a PROXY header to trust.", "proxy_headers_refused"),
+    _one(
+        "connection_failures_total", "counter", "Connections dropped for a defect of the edge.", "connection_failures"
+    ),
+    _one(
+        "proxy_headers_refused_total",
+        "counter",
+        "Connections without a PROXY header to trust.",
+        "proxy_headers_refused",
+    ),
     Metric(
         "pointsman_edge_limits_total",
         "counter",

@@ -22,8 +22,8 @@ from typing import Final
 
 import structlog
 
-from edge._counters import Counters
 from edge._connection import Connection, Tier
+from edge._counters import Counters
 from edge._front import ORIGIN_SHARD, Answer, Front
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig

@@ -21,7 +21,11 @@ AMOUNTS: Final = {
 }
 COUNTED: Final = tuple(name for name in NAMES if name not in GAUGES)
 SHARD_GAUGES: Final = {"proved_ms"} | {
-    counter for metric in SHARD_METRICS if metric.kind == "gauge" for _, counter in metric.series if counter in SHARD_NAMES
+    counter
+    for metric in SHARD_METRICS
+    if metric.kind == "gauge"
+    for _, counter in metric.series
+    if counter in SHARD_NAMES
 }
 SHARD_COUNTED: Final = tuple(name for name in SHARD_NAMES if name not in SHARD_GAUGES)
 GENERATIONS: Final = 2
@@ -71,7 +75,9 @@ class Totals:
             for shard, row in counters.shards().items():
                 shards[shard] = _sum(shards.get(shard, {}), row)
         live = {} if serving is None else self._blocks[serving].shards()
-        return Worker(values, {shard: shards[shard] | {name: row[name] for name in SHARD_GAUGES} for shard, row in live.items()})
+        return Worker(
+            values, {shard: shards[shard] | {name: row[name] for name in SHARD_GAUGES} for shard, row in live.items()}
+        )
 
     def _of(self, slot: int) -> Iterable[int]:
         return (self.block(slot, generation) for generation in range(GENERATIONS))

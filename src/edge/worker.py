@@ -129,7 +129,9 @@ class Worker:
         log.info("topology adopted", epoch=new_map.topology.epoch, shards=len(shards))
 
     def _open(self, described: ShardDescription, number: int) -> Shard:
-        shard = Shard(described.id, described.url, number, front=self._front, config=self._config, listener=self._listener)
+        shard = Shard(
+            described.id, described.url, number, front=self._front, config=self._config, listener=self._listener
+        )
         self._tasks[shard] = self._spawn(shard.run(self._edge_id))
         return shard
 

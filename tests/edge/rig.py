@@ -1,6 +1,7 @@
 """A resolver and its shards inside the test process, over real Redis: for what no client can ask of a running edge."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from dataclasses import dataclass
 import msgspec
 
 from edge._cache import Cache
+from edge._connection import Roster
 from edge._counters import BLOCK_BYTES, Counters
-from edge._fast import Front, xxh64
+from edge._fast import Door, xxh64
+from edge._front import Front
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.origin import Origin
@@ -79,7 +82,8 @@ async def running_rig(stand: Shards, **settings: object) -> AsyncIterator[Rig]:
     counters = Counters(bytearray(BLOCK_BYTES), 0)
     origin = Origin(config, counters)
     resolver = Resolver(config, counters, origin)
-    front = Front(counters, Cache(config.cache_bytes), Cache(config.absence_cache_bytes), resolver.resolve)
+    links, absences = Cache(config.cache_bytes), Cache(config.absence_cache_bytes)
+    front = Front(counters, links, absences, resolver.resolve, resolver.refresh, config)
     front.set_hosts({HOST.encode(): 1}, 1)
     resolver.bind(front)
     made = build(stand.topology, {})
@@ -89,15 +93,19 @@ async def running_rig(stand: Shards, **settings: object) -> AsyncIterator[Rig]:
         shards[number] = Shard(described.id, described.url, number, front=front, config=config, listener=listener)
         shards[number].set_epoch(stand.topology.epoch)
     resolver.route(made, shards)
-    server = await asyncio.get_running_loop().create_server(front.connection, "127.0.0.1", 0, backlog=4096)
-    rig = Rig(config, counters, front, origin, resolver, shards, made, server.sockets[0].getsockname()[1])
+    loop = asyncio.get_running_loop()
+    door = Door(loop, Roster(front, loop.call_soon, config))
+    entry = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    door.listen(entry)
+    rig = Rig(config, counters, front, origin, resolver, shards, made, entry.getsockname()[1])
     tasks = [asyncio.create_task(work) for work in (*(shard.run("rig") for shard in shards.values()), origin.run())]
     tasks.append(asyncio.create_task(_sweep(rig)))
     try:
         await until(lambda: all(shard.is_usable for shard in shards.values()))
         yield rig
     finally:
-        server.close()
+        door.close()
+        entry.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

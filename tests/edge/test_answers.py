@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,11 @@ def test_pages_are_served(redis_factory: RedisFactory, tmp_path: Path) -> None:
     """By a running edge, with the fields that its settings add to every answer."""
     shards = Shards([redis_factory()])
     shards.put("abc", "https://example.com/")
-    settings = {"root_target": "https://example.com/home", "robots": "disallow", "referrer_policy": "no-referrer"}
+    settings: dict[str, Any] = {
+        "root_target": "https://example.com/home",
+        "robots": "disallow",
+        "referrer_policy": "no-referrer",
+    }
     settings |= {"hsts": "max-age=31536000"}
     with running_edge(tmp_path / "edge", [shards.servers[0].url], **settings) as edge:
         root, robots, icon, link, encoded, absent = (

@@ -1,4 +1,4 @@
-"""Every limit on clients is reached: who meets it is told or dropped, it is counted, and others are served meanwhile."""
+"""Every limit on clients is reached: who meets it is told or dropped, it is counted, and others are served."""
 
 import http.client
 import resource
@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def start(shards: Shards, tmp_path: Path) -> Start:
     """Start an edge with one worker and the settings of a test; it has answered `abc` once."""
 
     @contextmanager
-    def running(**settings: object) -> Iterator[Edge]:
+    def running(**settings: Any) -> Iterator[Edge]:
         with running_edge(tmp_path / "edge", [shards.servers[0].url], **settings) as edge:
             assert edge.get("/abc").status == 302
             yield edge
@@ -221,6 +222,12 @@ def test_answer_to_a_body_is_not_lost(start: Start) -> None:
         assert answer.count(b"HTTP/1.1 ") == 1
 
 
+def send_for_ever(client: socket.socket) -> None:
+    """Until the edge has had enough."""
+    while True:
+        client.sendall(b"x" * 65536)
+
+
 def test_body_without_end_is_not_read_for_ever(start: Start) -> None:
     """Neither in bytes nor in time."""
     with start(linger_timeout_ms=100) as edge, ExitStack() as stack:
@@ -228,9 +235,8 @@ def test_body_without_end_is_not_read_for_ever(start: Start) -> None:
         fast, slow = (stack.enter_context(connect(edge)) for _ in range(2))
         fast.sendall(head)
         slow.sendall(head)
-        with pytest.raises(OSError, match="reset|Broken pipe"):
-            while True:
-                fast.sendall(b"x" * 65536)
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+            send_for_ever(fast)
         assert read_all(slow).startswith(b"HTTP/1.1 405 ")
         eventually(lambda: hits(edge, "linger_bytes") + hits(edge, "linger_time") == 2, "both are closed")
 

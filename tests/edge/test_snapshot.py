@@ -12,7 +12,8 @@ import pytest
 from edge import snapshot
 from edge._cache import Cache
 from edge._counters import BLOCK_BYTES, Counters
-from edge._fast import Front, xxh64
+from edge._fast import xxh64
+from edge._front import Front
 from edge.config import EdgeConfig
 from edge.snapshot import Keeper, Snapshot, SnapshotError
 from tests.edge.stand import Edge, Shards, eventually, running_edge, started_edge
@@ -29,7 +30,7 @@ NO_MAX_AGE = 0xFFFFFFFF
 def front(links: Cache) -> Front:
     """A Front over this cache, which resolves nothing."""
     counters = Counters(bytearray(BLOCK_BYTES), 0)
-    return Front(counters, links, Cache(8192), lambda *_: None)
+    return Front(counters, links, Cache(8192), lambda *_: None, lambda *_: None, EdgeConfig(seeds=()))
 
 
 def fill(target: Front, count: int) -> list[bytes]:

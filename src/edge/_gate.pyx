@@ -1,0 +1,134 @@
+"""The way in for requests that another server has read: method, host and path in, status and fields out.
+
+What the door does with bytes, this does with the objects of a server such as Granian: the same L1, the same look-ups,
+the same answers in status, Location and the fields about caching. Of fields that the server adds itself (Date,
+Content-Length, Connection) there are none.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+
+from edge._cache cimport Entry, entry_payload
+from edge._counters cimport TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_SHARD, TIER_STALE
+from edge._front cimport ABSENT, PREFIX_BYTES_MAX, REDIRECT, UNRESOLVED, Answer, Front, status_counter
+from edge._host cimport trim_host
+from edge._http cimport (
+    BAD_REQUEST, FOUND, GONE, METHOD_NOT_ALLOWED, NOT_FOUND, TEMPORARY, TOO_MANY_REQUESTS, UNAVAILABLE,
+)
+from edge._path cimport CODE_BYTES_MAX, classify_path, decode_code
+from edge._record cimport NO_MAX_AGE
+from edge._ring cimport xxh64_of
+
+from edge import answers
+
+cdef enum:
+    KEY_BYTES_MAX = PREFIX_BYTES_MAX + CODE_BYTES_MAX
+
+_TIERS = {"shard": TIER_SHARD, "origin": TIER_ORIGIN, "stale": TIER_STALE, "none": TIER_NONE}
+
+# A whole answer: (status, fields, body). The lists are shared between answers: a server must not change them.
+
+
+cdef list _parsed(bytes fields):
+    """The fields of a ready-made answer as pairs, without its status line and its length."""
+    lines = [line.split(": ", 1) for line in fields.decode("ascii").split("\r\n")[1:] if line]
+    return [(name.lower(), value) for name, value in lines if name != "Content-Length"]
+
+
+@cython.final
+cdef class Gate:
+
+    def __init__(self, Front front not None, config, is_tls):
+        policies = _parsed(b"\r\n" + answers.policy_fields(config.referrer_policy, config.hsts)[1 if is_tls else 0])
+        self._front = front
+        self._policies = policies
+        self._errors = {
+            status: (status, _parsed(fields) + policies, body) for status, (fields, body) in answers.errors().items()
+        }
+        self._pages = {
+            kind: (status, _parsed(fields) + policies, body)
+            for kind, (status, fields, body) in answers.pages(config.root_target, config.robots).items()
+        }
+        self._temporary = [("cache-control", "private, max-age=0"), *policies]
+        self._permanent = [("cache-control", "private, max-age=90"), *policies]
+
+    def answer(self, str method not None, str host, str path not None):
+        """The answer to a request, or (key, key hash) if its link has to be looked up."""
+        cdef char[KEY_BYTES_MAX] key
+        cdef bytes raw_path, raw_host
+        cdef int prefix_size, code_size, domain, size
+        cdef uint64_t key_hash
+        cdef Entry* entry
+        self._front.begin()
+        if method != "GET" and method != "HEAD":
+            return self._error(METHOD_NOT_ALLOWED, TIER_NONE)
+        if host is None:
+            return self._error(BAD_REQUEST, TIER_NONE)
+        raw_host = host.encode("utf-8")
+        size = trim_host(PyBytes_AS_STRING(raw_host), PyBytes_GET_SIZE(raw_host))
+        if size < 0:
+            return self._error(BAD_REQUEST, TIER_NONE)
+        domain = self._front.hosts.get(raw_host[:size].lower(), self._front.default_domain)
+        if domain == 0:
+            return self._error(NOT_FOUND, TIER_NONE)
+        raw_path = path.encode("utf-8")
+        prefix_size = snprintf(key, PREFIX_BYTES_MAX, "%d:", domain)
+        code_size = decode_code(PyBytes_AS_STRING(raw_path), PyBytes_GET_SIZE(raw_path), key + prefix_size)
+        if code_size < 0:
+            return self._page(classify_path(PyBytes_AS_STRING(raw_path), PyBytes_GET_SIZE(raw_path)))
+        size = prefix_size + code_size
+        key_hash = xxh64_of(<unsigned char*>key, size, 0)
+        entry = self._front.lookup(key_hash, <unsigned char*>key, size)
+        if entry == NULL:
+            return PyBytes_FromStringAndSize(key, size), key_hash
+        if entry.kind != REDIRECT:
+            return self._error(NOT_FOUND if entry.kind == ABSENT else GONE, TIER_L1)
+        found = self._redirect(
+            (<const uint16_t*>entry_payload(entry))[0],
+            PyUnicode_DecodeASCII(
+                <const char*>entry_payload(entry) + sizeof(uint16_t), entry.payload_size - sizeof(uint16_t), NULL
+            ),
+            entry.max_age_s,
+            TIER_L1,
+        )
+        if self._front.is_refresh_due(entry):
+            self._front.refresh(key_hash, <unsigned char*>key, size)
+        return found
+
+    def answered(self, Answer answer not None, str tier not None):
+        """The answer that a look-up led to."""
+        cdef int place = _TIERS[tier]
+        if answer.kind == REDIRECT:
+            return self._redirect(answer.status, answer.target.decode("ascii"), answer.max_age_s, place)
+        if answer.kind == UNRESOLVED:
+            return self._error(UNAVAILABLE, place)
+        return self._error(NOT_FOUND if answer.kind == ABSENT else GONE, place)
+
+    def refusal(self):
+        """The answer to a client whose budget for unknown codes is spent."""
+        return self._error(TOO_MANY_REQUESTS, TIER_NONE)
+
+    cdef tuple _redirect(self, int status, str target, uint32_t max_age_s, int tier):
+        cdef list fields = [("location", target)]
+        self._front.counters.count(tier)
+        self._front.counters.count(status_counter(status))
+        if max_age_s != NO_MAX_AGE:
+            fields.append(("cache-control", f"public, max-age={max_age_s}"))
+            fields.extend(self._policies)
+        else:
+            fields.extend(self._temporary if status == FOUND or status == TEMPORARY else self._permanent)
+        return status, fields, b""
+
+    cdef tuple _error(self, int status, int tier):
+        self._front.counters.count(tier)
+        self._front.counters.count(status_counter(status))
+        return <tuple>self._errors[status]
+
+    cdef tuple _page(self, int kind):
+        cdef tuple page = <tuple>self._pages[kind]
+        self._front.counters.count(TIER_NONE)
+        self._front.counters.count(status_counter(page[0]))
+        return page

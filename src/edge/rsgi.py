@@ -1,0 +1,123 @@
+"""The edge behind another server: an RSGI application, `granian --interface rsgi edge.rsgi:app`.
+
+For who wants HTTP/2, or has Granian in front anyway. L1, look-ups, freshness and answers are those of the edge's own
+door; Granian reads the requests, and its limits on clients hold instead of the door's, but for the budget of unknown
+codes. Settings are the edge's; those about listening, workers and connections are Granian's.
+"""
+
+import asyncio
+import mmap
+import os
+from typing import Any, Final
+
+import msgspec
+
+from edge._budget import Budgets
+from edge._client import ClientKeys, Networks
+from edge._connection import Tier
+from edge._counters import BLOCK_BYTES
+from edge._forwarded import Forwarding, client_of
+from edge._front import Answer
+from edge._gate import Gate
+from edge.assignment import Assignment
+from edge.clock import monotonic_ms
+from edge.config import EdgeConfig, load
+from edge.log import configure
+from edge.worker import Worker
+
+FIELDS: Final = {Forwarding.FORWARDED: "forwarded", Forwarding.X_FORWARDED_FOR: "x-forwarded-for"}
+
+
+class Waiter:
+    """A request that waits for the resolver."""
+
+    __slots__ = ("_reply",)
+
+    def __init__(self, reply: "asyncio.Future[tuple[Answer, Tier]]") -> None:
+        self._reply = reply
+
+    def answer(self, answer: Answer, tier: Tier) -> None:
+        """Called by the resolver, once."""
+        if not self._reply.done():
+            self._reply.set_result((answer, tier))
+
+
+class Application:
+    """One worker of another server, with an edge's parts inside."""
+
+    def __init__(self, config: EdgeConfig) -> None:
+        # Processes come and go as Granian likes: none of them has a slot, so none has a snapshot of its own.
+        self._config = msgspec.structs.replace(config, snapshot_bytes=0)
+        self._trusted = Networks(config.trusted_networks)
+        self._forwarding = Forwarding[config.forwarded.replace("-", "_").upper()]
+        self._keys = ClientKeys(os.urandom(16))
+        self._budgets = Budgets(config.budget_clients_max, config.unknown_codes_per_s, config.unknown_codes_burst)
+        self._worker: Worker
+        self._running: asyncio.Task[None]
+        self._gates: tuple[Gate, Gate]
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Called by the server in its worker, before the first request."""
+        loop.run_until_complete(self._start())
+
+    async def _start(self) -> None:
+        memory = mmap.mmap(-1, BLOCK_BYTES)
+        name = f"rsgi-{os.getpid()}"
+        self._worker = Worker(self._config, Assignment(0, 0, (), (), memory, ()), name)
+        self._running = asyncio.create_task(self._worker.run())
+        self._gates = (Gate(self._worker.front, self._config, False), Gate(self._worker.front, self._config, True))
+        await self._worker.until_serving(self._config.ready_timeout_ms)
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Called by the server when its worker ends."""
+        self._worker.stop()
+        loop.run_until_complete(self._running)
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        """Answer one request."""
+        gate = self._gates[scope.scheme == "https"]
+        method = scope.method
+        found = gate.answer(method, scope.authority or scope.headers.get("host"), scope.path)
+        if len(found) == 2:
+            found = await self._look_up(scope, gate, *found)
+        status, fields, body = found
+        if not body:
+            protocol.response_empty(status, fields)
+        elif method == "HEAD":
+            protocol.response_empty(status, [*fields, ("content-length", str(len(body)))])
+        else:
+            protocol.response_bytes(status, fields, body)
+
+    async def _look_up(self, scope: Any, gate: Gate, key: bytes, key_hash: int) -> tuple[int, list[tuple[str, str]], bytes]:
+        client = self._client_key(scope)
+        if not self._budgets.take_token(client, monotonic_ms()):
+            return gate.refusal()
+        self._budgets.give_token(client)
+        reply: asyncio.Future[tuple[Answer, Tier]] = asyncio.get_running_loop().create_future()
+        self._worker.resolve(key, key_hash, Waiter(reply))
+        answer, tier = await reply
+        if answer.is_absent:
+            self._budgets.take_token(client, monotonic_ms())
+        return gate.answered(answer, tier)
+
+    def _client_key(self, scope: Any) -> int:
+        peer = scope.client.rpartition(":")[0].strip("[]")
+        if self._forwarding != Forwarding.OFF:
+            field = FIELDS[self._forwarding]
+            head = "".join(f"{field}: {value}\r\n" for value in scope.headers.get_all(field)) + "\r\n"
+            peer = client_of(self._forwarding, head.encode("latin-1"), self._trusted, peer)
+        return self._keys.key(peer)
+
+
+def create() -> Application:
+    """The application by the environment's settings; raises config.ConfigError."""
+    config = load(os.environ)
+    configure(config.log_format, config.log_level)
+    return Application(config)
+
+
+def __getattr__(name: str) -> Application:
+    """`app` is made when a server asks for it, so that importing the module needs no settings."""
+    if name == "app":
+        return create()
+    raise AttributeError(name)
