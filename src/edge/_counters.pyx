@@ -20,7 +20,10 @@ BLOCK_BYTES = COUNTERS_BYTES + SHARDS_MAX * SHARD_BYTES
 
 # Upper bounds of the histograms' buckets; what is slower is in "inf". From a Redis on the same host to a lost second.
 BOUNDS_MS = (0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000)
-cdef uint64_t[12] _BOUNDS_US = [<uint64_t>(bound * 1000) for bound in BOUNDS_MS]
+cdef enum:
+    BOUNDS = 12                             # of BOUNDS_MS; a histogram's next numbers are "inf" and the sum
+cdef uint64_t[BOUNDS] _BOUNDS_US = [<uint64_t>(bound * 1000) for bound in BOUNDS_MS]
+_FIRST = f"_{BOUNDS_MS[0]:g}"
 
 
 def _histogram(name):
@@ -117,8 +120,8 @@ SHARD_NAMES = (
 )
 cdef enum:
     NUMBERS_AT = SHARD_ID_BYTES_MAX + 1     # a multiple of 8
-if NUMBERS_AT + len(SHARD_NAMES) * 8 > SHARD_BYTES:
-    raise ImportError("the counters of a shard do not fit into their place")
+if len(BOUNDS_MS) != BOUNDS or NUMBERS_AT + len(SHARD_NAMES) * 8 > SHARD_BYTES:
+    raise ImportError("the counters of a shard do not fit into their place, or the bounds have become more or fewer")
 
 _PLACES = {name: place for place, name in enumerate(NAMES)}
 _SHARD_PLACES = {name: place for place, name in enumerate(SHARD_NAMES)}
@@ -148,11 +151,11 @@ cdef class Block:
 
     def observe(self, str name not None, uint64_t duration_us):
         cdef int bucket = 0
-        cdef int first = self._places[f"{name}_0.25"]
-        while bucket < 12 and duration_us > _BOUNDS_US[bucket]:
+        cdef int first = self._places[name + _FIRST]
+        while bucket < BOUNDS and duration_us > _BOUNDS_US[bucket]:
             bucket += 1
         self.at[first + bucket] += 1
-        self.at[first + 13] += duration_us
+        self.at[first + BOUNDS + 1] += duration_us
 
     def read(self):
         return {name: self.at[<int>place] for name, place in self._places.items()}
