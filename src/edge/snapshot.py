@@ -42,7 +42,7 @@ CHECKSUM: Final = struct.Struct("<I")
 JITTER: Final = 0.2  # of the interval, so that the workers of a machine do not write together
 WARM_BATCH: Final = 256  # look-ups begun per tick: as many as one MGET takes
 WARM_REFUSALS_MAX: Final = 32  # after so many a tick ends: there is no capacity
-WARM_TICK_MS: Final = 50  # so 5,000 a second, a tenth of what one shard answers
+WARM_TICK_MS: Final = 50  # so 5,000 a second at most: the look-ups of clients come first
 
 
 class SnapshotError(ValueError):
