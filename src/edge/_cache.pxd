@@ -77,7 +77,7 @@ cdef class Cache:
     cdef Slot* _slot_of_place(self, uint32_t tag, uint32_t place) noexcept
     cdef int _link(self, uint32_t tag, uint64_t offset) noexcept
     cdef int _unlink(self, Slot* slot) noexcept
-    cdef bint _can_grow(self, Table* table) noexcept
+    cdef bint _grow(self, Table* table) noexcept
     cdef int _crowd_out(self, Table* table, uint32_t tag) noexcept
     cdef int _make_room(self, Log* log, uint64_t size) noexcept
     cdef Entry* _append(self, Log* log, uint64_t size) noexcept

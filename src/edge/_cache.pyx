@@ -196,7 +196,7 @@ cdef class Cache:
 
     cdef int _link(self, uint32_t tag, uint64_t offset) noexcept:
         cdef Table* table = _table(self, tag)
-        if (table.entries + 1) * 4 > table.count * 3 and not self._can_grow(table):
+        if (table.entries + 1) * 4 > table.count * 3 and not self._grow(table):
             if (table.entries + 1) * 8 > table.count * 7:
                 self._crowd_out(table, tag)
         place_slot(table, self._tables_bits, Slot(tag, <uint32_t>(offset // UNIT + 1)))
@@ -209,7 +209,7 @@ cdef class Cache:
         self._entries -= 1
         return 0
 
-    cdef bint _can_grow(self, Table* table) noexcept:
+    cdef bint _grow(self, Table* table) noexcept:
         """Give the table a quarter more slots, out of bytes that `main` has never touched; False if there are none."""
         cdef uint32_t count = table.count + (table.count // 4 + GHOST_WAYS - 1) // GHOST_WAYS * GHOST_WAYS
         cdef uint64_t size = slots_bytes(count)

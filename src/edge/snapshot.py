@@ -41,7 +41,8 @@ HEADER: Final = struct.Struct("<B3xQq")
 CHECKSUM: Final = struct.Struct("<I")
 JITTER: Final = 0.2  # of the interval, so that the workers of a machine do not write together
 WARM_BATCH: Final = 256  # look-ups begun per tick: as many as one MGET takes
-WARM_TICK_MS: Final = 50  # so 5,000 a second, a tenth of what one shard answers
+WARM_REFUSALS_MAX: Final = 32  # after so many a tick ends: there is no capacity
+WARM_TICK_MS: Final = 50  # so 5,000 a second at most: the look-ups of clients come first
 
 
 class SnapshotError(ValueError):
@@ -137,10 +138,14 @@ async def warm(keys: Sequence[bytes], refresh: Callable[[bytes, int], bool], giv
     waiting = deque(keys)
     until_ms = monotonic_ms() + give_up_ms
     while waiting and monotonic_ms() < until_ms:
-        for key in [waiting[at] for at in range(min(WARM_BATCH, len(waiting)))]:
+        refused: list[bytes] = []
+        for _ in range(min(WARM_BATCH, len(waiting))):
+            key = waiting.popleft()
             if not refresh(key, xxh64(key)):
+                refused.append(key)
+            if len(refused) == WARM_REFUSALS_MAX:
                 break
-            waiting.popleft()
+        waiting.extend(refused)  # behind the others: one shard that is away must not hold up those that are not
         await asyncio.sleep(WARM_TICK_MS / 1000)
     log.info("restored links are looked up again", begun=len(keys) - len(waiting), given_up=len(waiting))
 
