@@ -11,9 +11,11 @@
 #include <stdint.h>
 #include <string.h>
 
+static const uint8_t SCAN_NAMES[256] = {['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, ['-'] = 1};
+
 static inline int scan_is_name(char byte)
 {
-    return (unsigned char)((byte | 0x20) - 'a') < 26 || (unsigned char)(byte - '0') < 10 || byte == '-';
+    return SCAN_NAMES[(uint8_t)byte];
 }
 
 static inline int scan_is_text(char byte)

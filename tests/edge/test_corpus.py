@@ -73,3 +73,11 @@ def test_the_guard_is_one() -> None:
     program = "from tests.edge.guard import GuardedMemory; GuardedMemory().read_behind()"
     ended = subprocess.run((sys.executable, "-c", program), cwd=ROOT, check=False, timeout=30)
     assert ended.returncode == -signal.SIGSEGV
+
+
+def test_fuzzing_names_what_is_missing() -> None:
+    """Without clang `make fuzz` says which package has it."""
+    command = (sys.executable, "-m", "tests.edge.fuzz")
+    ended = subprocess.run(command, cwd=ROOT, env={"PATH": ""}, check=False, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 1
+    assert "apt-get install clang" in ended.stderr

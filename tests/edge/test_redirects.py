@@ -166,6 +166,8 @@ def test_client_that_does_not_read_costs_bounded_memory_and_loses_nothing(edge: 
         (b"GET /" + b"a" * 5000, b"414"),
         (b"GET /a HTTP/1.1\r\nX: " + b"a" * 9000, b"431"),
         (b"GET /a HTTP/3.0\r\n\r\n", b"505"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"505"),
+        (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", b"405"),
     ],
 )
 def test_bad_requests_are_answered_and_closed(edge: Edge, request_bytes: bytes, status: bytes) -> None:
