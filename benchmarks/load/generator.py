@@ -2,28 +2,23 @@
 
 import contextlib
 import functools
-import json
-import select
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 from benchmarks import BenchmarkError
+from benchmarks.companion import Companion, accompanied
 from benchmarks.environment import which
 from benchmarks.macro.cores import pinned
 from benchmarks.macro.links import Link
-from benchmarks.processes import LEASH
 
 SOURCES: Final = Path(__file__).parent
 FLAGS: Final = ("-O2", "-Wall", "-Wextra")
 TLS_LIBRARIES: Final = ("-lssl", "-lcrypto")
-OVERDUE_S: Final = 30  # more than the generator itself waits for answers that are late
-ABSENT: Final = "-"
-# An attacker gets what nobody else wants of the core that the load shares with him.
-UNIMPORTANT: Final = ("chrt", "--idle", "0")
+ABSENT: Final = "-"  # the target of a link that is not there: 404 is the right answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,65 +96,34 @@ class Report:
         return self
 
 
+@dataclass(frozen=True, slots=True)
 class Run:
     """A generator at work."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", orders: Orders) -> None:
-        self._process = process
-        self._orders = orders
-
-    def wait_until_ready(self) -> None:
-        """Until its connections are open, where that is a phase of its own."""
-        output = self._output()
-        is_ready = select.select([output], [], [], OVERDUE_S)[0] and output.readline() == b"ready\n"
-        if not is_ready:
-            raise BenchmarkError(f"the load generator did not get ready: {self._failure()}")
+    companion: Companion
+    orders: Orders
 
     def stop(self) -> Report:
         """End it early and read its report."""
-        self._process.terminate()
-        return self.report()
+        return Report(**self.companion.stop())
 
     def report(self) -> Report:
-        """Wait for its end and read its report; raises BenchmarkError for errors, unless any answer will do."""
-        try:
-            output, _ = self._process.communicate(timeout=self._orders.seconds + OVERDUE_S)
-        except subprocess.TimeoutExpired as error:
-            raise BenchmarkError("the load generator did not end") from error
-        if self._process.returncode != 0:
-            raise BenchmarkError(f"the load generator ended with code {self._process.returncode}: {self._failure()}")
-        counted: dict[str, Any] = json.loads(output.splitlines()[-1])
-        report = Report(**counted)
-        return report if self._orders.is_any else report.check()
-
-    def _output(self) -> IO[bytes]:
-        assert self._process.stdout is not None
-        return self._process.stdout
-
-    def _failure(self) -> str:
-        self._process.kill()
-        return self._process.communicate()[1].decode() or "without a word"
+        """Wait for its end and read its report."""
+        return Report(**self.companion.report(self.orders.seconds))
 
 
 @contextlib.contextmanager
 def loading(orders: Orders, port: int, core: int, *, is_unimportant: bool = False) -> Iterator[Run]:
-    """A generator that is ready, until the block ends."""
-    priority = UNIMPORTANT if is_unimportant else ()
-    command = [*LEASH, *priority, *pinned(core, [str(program()), *orders.arguments(port)])]
-    # Unbuffered: `ready` must be read without the report that may stand behind it.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as process:
-        run = Run(process, orders)
-        try:
-            run.wait_until_ready()
-            yield run
-        finally:
-            process.kill()
+    """A generator that is ready, until the block ends. Its reports are not checked."""
+    command = pinned(core, [str(program()), *orders.arguments(port)])
+    with accompanied(command, is_unimportant=is_unimportant) as companion:
+        yield Run(companion, orders)
 
 
 def load(orders: Orders, port: int, core: int) -> Report:
-    """Run the generator to its end."""
+    """Run the generator to its end; raises BenchmarkError unless all was answered rightly."""
     with loading(orders, port, core) as run:
-        return run.report()
+        return run.report().check()
 
 
 def write_links(links: Iterable[Link], path: Path) -> Path:
@@ -169,8 +133,8 @@ def write_links(links: Iterable[Link], path: Path) -> Path:
 
 
 def missing() -> str:
-    """What must be installed to compile the generator; "" if nothing."""
-    return "" if which("cc") else "a C compiler: apt-get install gcc libc6-dev"
+    """What is not there to compile the generator, and how to get it; "" if nothing."""
+    return "" if which("cc") else "no C compiler: apt-get install gcc libc6-dev"
 
 
 @functools.cache
@@ -178,7 +142,7 @@ def missing_tls() -> str:
     """The same for a generator that speaks TLS."""
     question = ["cc", "-E", "-include", "openssl/ssl.h", "-x", "c", "/dev/null"]
     if missing() or subprocess.run(question, capture_output=True, check=False).returncode != 0:
-        return "OpenSSL's headers: apt-get install gcc libc6-dev libssl-dev"
+        return "no headers of OpenSSL: apt-get install gcc libc6-dev libssl-dev"
     return ""
 
 
@@ -186,7 +150,7 @@ def missing_tls() -> str:
 def program() -> Path:
     """The compiled generator; raises BenchmarkError with what the compiler says."""
     if missing():
-        raise BenchmarkError(f"the load generator needs {missing()}")
+        raise BenchmarkError(missing())
     path = Path(_build_directory().name, "load")
     sources = sorted(str(source) for source in SOURCES.glob("*.c"))
     libraries = () if missing_tls() else TLS_LIBRARIES
