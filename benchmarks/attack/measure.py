@@ -29,7 +29,7 @@ class Measurement:
     asked: int
     errors: dict[str, int]
     server_share: float  # of its core, during the attack
-    redis_reads: int  # that found a key, during the attack
+    redis_hits: int  # that found a key, during the attack
     done: dict[str, Any]
 
 
@@ -59,7 +59,7 @@ def _measure(attack: Attack, scene: Scene) -> Measurement:
         asked=during.asked,
         errors={kind: count for kind, count in during.errors.items() if count},
         server_share=used.server_us / (during.seconds * 1e6),
-        redis_reads=used.hits,
+        redis_hits=used.hits,
         done=done,
     )
 

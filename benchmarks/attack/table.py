@@ -4,7 +4,7 @@ from typing import Any, Final
 
 Row = tuple[str, ...]
 
-COLUMNS: Final = ("attack", "p99 ms before", "p99 ms during", "errors, target 0", "server busy", "Redis reads")
+COLUMNS: Final = ("attack", "p99 ms before", "p99 ms during", "errors, target 0", "server busy", "Redis hits")
 
 
 def rows(document: dict[str, Any]) -> list[Row]:
@@ -33,5 +33,5 @@ def _row(attack: dict[str, Any]) -> Row:
         f"{attack['during_us']['p99'] / 1000:.2f}",
         f"{sum(attack['errors'].values()):,} of {attack['asked']:,}",
         f"{attack['server_share']:.0%}",
-        f"{attack['redis_reads']:,}",
+        f"{attack['redis_hits']:,}",
     )
