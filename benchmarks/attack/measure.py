@@ -17,6 +17,7 @@ RATE: Final = 2_000
 # New connections are what attacks on the accept queue hit first, so ordinary traffic makes some.
 PER_CONNECTION: Final = 50
 PEOPLE: Final = generator.Clients("127.0.1.1", 32)
+WARM: Final = 5_000  # links that ordinary traffic asks for
 COLD: Final = 64  # links that only the herd asks for
 
 
@@ -35,7 +36,7 @@ class Measurement:
 
 def measure(attack: Attack, ground: Ground, is_short: bool) -> dict[str, Any]:
     """Let the attack happen; raises BenchmarkError if it did not, or if the server ended."""
-    warm = replace(ground, links=ground.links[:-COLD])
+    warm = replace(ground, links=ground.links[:WARM])
     with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as name:
         directory = Path(name)
         with serving(RIVALS["edge"], warm, directory) as server:

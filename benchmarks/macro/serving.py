@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import BenchmarkError
-from benchmarks.macro import links
 from benchmarks.macro.cores import Cores, pinned
 from benchmarks.macro.links import Link
 from benchmarks.macro.rivals import Rival, Stage
@@ -52,7 +51,7 @@ def serving(rival: Rival, ground: Ground, directory: Path, *, is_keep_alive: boo
     pinned_command = replace(command, arguments=pinned(ground.cores.server, command.arguments))
     with running(pinned_command, log) as process:
         _wait_for_answer(rival, stage, lambda: check_alive(process, log))
-        sample = [(link, rival.location(link)) for link in ground.links[:: links.COUNT // SAMPLE]]
+        sample = [(link, rival.location(link)) for link in ground.links[:: -(-len(ground.links) // SAMPLE)]]
         verify(stage.port, sample, is_tls=rival.is_tls)
         yield Server(rival, stage.port, stage.admin_port, family(process.pid), process.pid)
         verify(stage.port, sample, is_tls=rival.is_tls)

@@ -9,7 +9,7 @@ from benchmarks.macro.ground import grounded
 from benchmarks.soak.measure import measure
 from benchmarks.soak.table import COLUMNS, failures, picture, rows
 
-SECONDS, SHORT_SECONDS = 300, 5
+SECONDS, SHORT_SECONDS = 300, 3
 
 
 def main() -> int:
