@@ -185,8 +185,10 @@ static void handle(struct slots *slots, struct slot *slot, uint32_t events) {
     else if (slot->state == IDLE && (events & ~(uint32_t)EPOLLOUT) != 0)
         read_idle(slots, slot);
     /* The end came with the answer: edge-triggered, it is not told again. */
-    if (has_ended && slot->state == IDLE)
+    if (has_ended && slot->state == IDLE && slot->wire.fd >= 0) {
+        slots->counts.errors[DROPPED]++;
         wire_close(&slot->wire);
+    }
 }
 
 void slots_turn(struct slots *slots, int64_t wait_ns) {
