@@ -92,7 +92,10 @@ class Report:
         """Itself; raises BenchmarkError unless all that was asked was answered rightly."""
         errors = {kind: count for kind, count in self.errors.items() if count}
         if errors or not self.answered:
-            raise BenchmarkError(f"of {self.asked} requests {self.answered} were answered; errors: {errors or 'none'}")
+            raise BenchmarkError(
+                f"of {self.asked} requests {self.answered} were answered rightly; answers: {self.statuses}, "
+                f"errors: {errors or 'none'}"
+            )
         return self
 
 
