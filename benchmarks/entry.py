@@ -25,7 +25,8 @@ def measured(kind: str, command: str, is_whole: bool, work: Callable[[], dict[st
 
 def show(title: str, columns: Row, rows: list[Row]) -> None:
     """Print a table."""
-    table = Table(columns[0], title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column(columns[0], no_wrap=True)
     for column in columns[1:]:
         table.add_column(column, justify="right")
     for row in rows:
