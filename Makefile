@@ -1,13 +1,14 @@
 # What can be done with Pointsman; `make help` shows it. Needs nothing but what deploy/check-machine checks.
 
 PYTHON ?= python3
+SOAK_SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := $(wildcard src/edge/*.pyx src/edge/*.pxd src/edge/*.h) setup.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test fuzz lint build bench bench-short annotate clean
+.PHONY: help run test fuzz lint build bench bench-short soak annotate clean
 
 help: ## show what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,9 +31,12 @@ lint: $(VENV)/built ## check the style and the types
 build: $(VENV)/built ## make the sdist and the wheel in dist/
 	@$(BIN)/python -m build --no-isolation
 
-bench: $(VENV)/built ## measure (about 15 minutes, an idle machine) and write benchmarks/README.md
+bench: $(VENV)/built ## measure (about 25 minutes, an idle machine) and write benchmarks/README.md
 	@$(BIN)/python -m benchmarks.micro
 	@$(BIN)/python -m benchmarks.macro
+	@$(BIN)/python -m benchmarks.idle
+	@$(BIN)/python -m benchmarks.attack
+	@$(BIN)/python -m benchmarks.soak
 	@$(BIN)/python -m benchmarks.scale
 	@$(BIN)/python -m benchmarks.eviction
 	@$(BIN)/python -m benchmarks.render
@@ -40,8 +44,14 @@ bench: $(VENV)/built ## measure (about 15 minutes, an idle machine) and write be
 bench-short: $(VENV)/built ## a short run of the benchmarks, to see that they work and hold their ratios
 	@$(BIN)/python -m benchmarks.micro --short
 	@$(BIN)/python -m benchmarks.macro --short
+	@$(BIN)/python -m benchmarks.idle --short
+	@$(BIN)/python -m benchmarks.attack --short
+	@$(BIN)/python -m benchmarks.soak --short
 	@$(BIN)/python -m benchmarks.scale --short
 	@$(BIN)/python -m benchmarks.eviction --short
+
+soak: $(VENV)/built ## load the edge fully for SOAK_SECONDS (300), and see that its memory stays flat
+	@$(BIN)/python -m benchmarks.soak --seconds $(SOAK_SECONDS)
 
 annotate: $(VENV)/built ## show in build/annotate/*.html which compiled lines still call Python
 	@mkdir -p build/annotate

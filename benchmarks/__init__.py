@@ -1,6 +1,9 @@
 """Benchmarks: `micro` times compiled functions beside plain Python, `macro` servers under load, `scale` a full stack,
 `eviction` the policy of L1 on recorded requests.
 
+`idle`, `attack` and `soak` look at the edge alone: ten thousand connections, hostile ones, minutes of full load. `load`
+is the load generator of all that wrk cannot do.
+
 Owns benchmarks/results/ (JSON, one file a kind, not kept by git) and benchmarks/README.md, which `render` makes of it.
 
 Invariants:

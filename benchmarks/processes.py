@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from benchmarks import BenchmarkError
 
 STOP_S: Final = 30
 LOG_LINES_SHOWN: Final = 12
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 TICK_US: Final = 1_000_000 // os.sysconf("SC_CLK_TCK")  # the unit of times in /proc
 # The kernel ends what we started when we are killed.
 LEASH: Final = ("setpriv", "--pdeathsig", "TERM")
@@ -74,6 +76,32 @@ def family(root: int) -> frozenset[int]:
 def cpu_us(pids: Iterable[int]) -> int:
     """User and system time that the processes have used, in steps of the kernel's clock tick."""
     return sum(_cpu_us(pid) for pid in pids)
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Memory that the processes have in RAM; what they share counts for each."""
+    return sum(_resident_pages(pid) for pid in pids) * PAGE_BYTES
+
+
+def descriptors(pids: Iterable[int]) -> int:
+    """Files and sockets that the processes have open."""
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
+
+
+def allow_descriptors(count: int) -> None:
+    """Let this process, and what it starts, open so many; raises BenchmarkError if the machine does not allow it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise BenchmarkError(f"{count} open files are needed, {hard} allowed: raise `ulimit -Hn`")
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
+def _resident_pages(pid: int) -> int:
+    fields = _stat(pid)
+    if fields is None:
+        raise BenchmarkError(f"process {pid} of the server ended while it was measured")
+    return int(fields[21])
 
 
 def _cpu_us(pid: int) -> int:

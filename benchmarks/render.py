@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import BenchmarkError, results
+from benchmarks.attack import table as attack
 from benchmarks.eviction import table as eviction
+from benchmarks.idle import table as idle
 from benchmarks.macro import table as macro
-from benchmarks.macro.summary import medians
+from benchmarks.macro.summary import medians, ratios
 from benchmarks.micro import check_ratio as micro
 from benchmarks.scale import table as scale
+from benchmarks.soak import table as soak
 
 DIRECTORY = Path(__file__).parent
+KINDS = ("macro", "idle", "attack", "soak", "micro", "scale", "eviction")
 
 
 def main() -> int:
     """Write the page; the exit code: 0 written, 1 a kind of results is missing."""
     try:
-        page = render(results.read("macro"), results.read("micro"), results.read("scale"), results.read("eviction"))
+        page = render({kind: results.read(kind) for kind in KINDS})
     except BenchmarkError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
@@ -28,36 +32,47 @@ def main() -> int:
     return 0
 
 
-def render(measured: dict[str, Any], compared: dict[str, Any], weighed: dict[str, Any], evicted: dict[str, Any]) -> str:
+def render(documents: dict[str, dict[str, Any]]) -> str:
     """The page."""
     template = string.Template((DIRECTORY / "page.md").read_text(encoding="utf-8"))
+    measured, soaked = documents["macro"], documents["soak"]
+    provenances = {f"{kind}_provenance": document["provenance"] for kind, document in documents.items()}
     return template.substitute(
+        provenances,
         environment=_table(("", ""), measured["environment"].items()),
         runs=measured["settings"]["runs"],
         seconds=measured["settings"]["seconds"],
-        macro_provenance=measured["provenance"],
         macro="\n\n".join(_scenario(scenario) for scenario in measured["scenarios"].values()),
-        micro_provenance=compared["provenance"],
-        micro=_table(micro.COLUMNS, [(pair.group, *micro.numbers(pair)) for pair in micro.pairs(compared)]),
-        scale_provenance=weighed["provenance"],
-        scale=_table(("", ""), scale.rows(weighed)),
-        eviction_provenance=evicted["provenance"],
+        idle=_table(idle.COLUMNS, idle.rows(documents["idle"])),
+        attack=_table(attack.COLUMNS, attack.rows(documents["attack"])),
+        attack_notes="\n".join(f"- {note}" for note in attack.notes(documents["attack"])),
+        soak_seconds=soaked["seconds"],
+        soak=_table(soak.COLUMNS, soak.rows(soaked)),
+        soak_picture=soak.picture(soaked),
+        micro=_table(micro.COLUMNS, [(pair.group, *micro.numbers(pair)) for pair in micro.pairs(documents["micro"])]),
+        scale=_table(("", ""), scale.rows(documents["scale"])),
         eviction="\n\n".join(
             (
-                _table(eviction.columns(evicted), eviction.rows(evicted)),
-                "\n".join(f"- {line}" for line in eviction.remarks(evicted)),
+                _table(eviction.columns(documents["eviction"]), eviction.rows(documents["eviction"])),
+                "\n".join(f"- {line}" for line in eviction.remarks(documents["eviction"])),
             )
         ),
     )
 
 
 def _scenario(scenario: dict[str, Any]) -> str:
-    rows = [
-        (f"{name}: {server['title']}", *macro.numbers(medians(server["runs"])))
-        for name, server in scenario["servers"].items()
-    ]
-    ratios = "\n".join(f"- {line}" for line in macro.remarks(scenario))
-    return f"### {scenario['title']}\n\n{_table(macro.COLUMNS, rows)}\n\n{ratios}"
+    parts = [f"### {scenario['title']}"]
+    servers = scenario["servers"].items()
+    rows = [(f"{name}: {server['title']}", *macro.numbers(medians(server["runs"]))) for name, server in servers]
+    if rows:
+        parts.append(_table(macro.COLUMNS, rows))
+    compared = [macro.ratio_cells(ratio) for ratio in ratios(scenario)]
+    if compared:
+        parts.append(_table(macro.RATIO_COLUMNS, compared))
+    remarks = macro.remarks(scenario)
+    if remarks:
+        parts.append("\n".join(f"- {line}" for line in remarks))
+    return "\n\n".join(parts)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

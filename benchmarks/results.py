@@ -1,6 +1,6 @@
 """Where results are kept: one JSON document a kind, replaced whole.
 
-The page is made of the kinds macro, micro, scale and eviction; macro-part and those that end in -short are not whole.
+The page is made of the kinds that `render` names; macro-part and those that end with -short hold what is not whole.
 """
 
 import json

@@ -1,7 +1,7 @@
 """python -m benchmarks.macro: measure, show, keep the results."""
 
 import argparse
-import os
+import contextlib
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -10,16 +10,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks import BenchmarkError, environment, results
-from benchmarks.macro import cores, links
-from benchmarks.macro.measure import measure
+from benchmarks.macro import links
+from benchmarks.macro.ground import grounded
+from benchmarks.macro.measure import measure, saturation
 from benchmarks.macro.rivals import RIVALS, Rival
 from benchmarks.macro.scenarios import SCENARIOS, Scenario
-from benchmarks.macro.serving import Ground
-from benchmarks.macro.store import running_store
 from benchmarks.macro.table import show
 
-TOOLS = {"wrk": "wrk", "taskset": "util-linux", "nginx": "nginx-light", "redis-server": "redis-server"}
-SHORT_RUNS, SHORT_SECONDS = 1, 2
+SHORT_RUNS, SHORT_SECONDS = 1, 1
 
 
 def main() -> int:
@@ -27,7 +25,6 @@ def main() -> int:
     arguments = _parse(sys.argv[1:])
     console = Console()
     try:
-        _check_tools()
         document = _run(arguments, console)
     except BenchmarkError as error:
         console.print(f"benchmarks: {error}", style="red", markup=False)
@@ -41,52 +38,50 @@ def main() -> int:
 def _parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.macro", description="Servers under load, on one core.")
     parser.add_argument("--runs", type=int, default=5, help="turns of each server; the median is shown")
-    parser.add_argument("--seconds", type=int, default=5, help="length of a turn")
+    parser.add_argument("--seconds", type=int, default=4, help="length of a turn")
     parser.add_argument("--only", choices=[scenario.name for scenario in SCENARIOS], help="one scenario")
-    parser.add_argument("--short", action="store_true", help="one turn of 2 s each, to see that all works")
+    parser.add_argument("--short", action="store_true", help="one turn of a second each, to see that all works")
     arguments = parser.parse_args(words)
     if arguments.short:
         arguments.runs, arguments.seconds = SHORT_RUNS, SHORT_SECONDS
     return arguments
 
 
-def _check_tools() -> None:
-    packages = [package for program, package in TOOLS.items() if environment.which(program) is None]
-    if packages:
-        raise BenchmarkError(f"programs are missing: apt-get install {' '.join(packages)}")
-
-
 def _run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     chosen = [scenario for scenario in SCENARIOS if arguments.only in (None, scenario.name)]
     document = _document(arguments, chosen)
-    placed = cores.pick()
-    os.sched_setaffinity(0, {placed.load})  # nor may this process disturb the server's core
-    made = list(links.make())
     turns = list(_turns(chosen, arguments.runs))
-    with running_store(made, placed.redis) as store, _progress(console) as progress:
-        ground = Ground(placed, made, store, arguments.seconds)
+    with grounded(arguments.seconds) as ground, _progress(console) as progress:
         bar = progress.add_task("", total=len(turns))
         for turn, scenario, rival in turns:
             progress.update(bar, description=f"{scenario.name}, {rival.name}, turn {turn} of {arguments.runs}")
-            measured = _measure(rival, scenario, ground)
-            document["scenarios"][scenario.name]["servers"][rival.name]["runs"].append(measured)
+            results_of = document["scenarios"][scenario.name]
+            with _named(scenario, rival):
+                if scenario.half_load_of and not results_of["rate"]:
+                    results_of["rate"] = saturation(RIVALS[scenario.half_load_of], scenario, ground) / 2
+                measured = measure(rival, scenario, ground, results_of["rate"])
+            results_of["servers"][rival.name]["runs"].append(measured)
             progress.console.print(_line(scenario, rival, measured), highlight=False, soft_wrap=True)
             progress.advance(bar)
     return document
 
 
 def _turns(chosen: list[Scenario], runs: int) -> Iterator[tuple[int, Scenario, Rival]]:
-    """Rivals of a scenario take turns, so that what changes on the machine meanwhile meets all of them."""
+    """Rivals of a scenario take turns, so that what changes on the machine meanwhile meets all of them.
+
+    Every other turn goes backwards: none is always the one that comes after a certain other.
+    """
     for scenario in chosen:
+        names = [name for name in scenario.rivals if not RIVALS[name].missing()]
         for turn in range(1, runs + 1):
-            for name in scenario.rivals:
-                if not RIVALS[name].missing():
-                    yield turn, scenario, RIVALS[name]
+            for name in names if turn % 2 else reversed(names):
+                yield turn, scenario, RIVALS[name]
 
 
-def _measure(rival: Rival, scenario: Scenario, ground: Ground) -> dict[str, float]:
+@contextlib.contextmanager
+def _named(scenario: Scenario, rival: Rival) -> Iterator[None]:
     try:
-        return measure(rival, scenario, ground)
+        yield
     except BenchmarkError as error:
         raise BenchmarkError(f"{scenario.name}, {rival.name}: {error}") from error
 
@@ -106,7 +101,10 @@ def _empty(scenario: Scenario) -> dict[str, Any]:
     return {
         "title": scenario.title,
         "connections": scenario.connections,
-        "ratio": scenario.ratio,
+        "of": scenario.of,
+        "against": scenario.against,
+        "compared": scenario.compared,
+        "rate": 0.0,
         "servers": {name: {"title": RIVALS[name].title, "runs": []} for name in scenario.rivals if not missing[name]},
         "missing": {name: reason for name, reason in missing.items() if reason},
     }

@@ -7,17 +7,20 @@ from typing import Any, Final
 Runs = list[dict[str, float]]
 
 OTHERS_SHARE_MAX: Final = 0.05  # of the server's core: what an idle Debian uses, with room
+COMPARED: Final = {"cpu_us": "CPU per request", "p99_us": "p99 latency"}
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """CPU time per request of one rival over another's: the median over the pairs of turns, the least, the most."""
+    """A number of one rival over another's: the median over the pairs of turns, the least, the most; the target."""
 
+    what: str
     of: str
     to: str
     median: float
     least: float
     most: float
+    target: float | None
 
 
 def medians(runs: Runs) -> dict[str, float]:
@@ -27,16 +30,19 @@ def medians(runs: Runs) -> dict[str, float]:
 
 def ratios(scenario: dict[str, Any]) -> list[Ratio]:
     """The scenario's ratios. Turn n of one rival is divided by turn n of the other: they ran close together."""
-    servers = scenario["servers"]
-    of, against = scenario["ratio"]
-    return [_ratio(of, to, servers[of]["runs"], servers[to]["runs"]) for to in against if to in servers]
+    runs = {name: server["runs"] for name, server in scenario["servers"].items()}
+    of, compared = scenario["of"], scenario["compared"]
+    found = [(to, target) for to, target in scenario["against"].items() if {of, to} <= runs.keys()]
+    return [ratio(compared, (of, runs[of]), (to, runs[to]), target) for to, target in found]
+
+
+def ratio(compared: str, of: tuple[str, Runs], to: tuple[str, Runs], target: float | None) -> Ratio:
+    """One number of one rival over the other's, turn by turn."""
+    pairs = [ours[compared] / theirs[compared] for ours, theirs in zip(of[1], to[1], strict=True)]
+    return Ratio(COMPARED[compared], of[0], to[0], median(pairs), min(pairs), max(pairs), target)
 
 
 def others_share(scenario: dict[str, Any]) -> float:
     """The most of the server's core that other processes had, over the rivals' medians."""
-    return max(medians(server["runs"])["others_share"] for server in scenario["servers"].values())
-
-
-def _ratio(of: str, to: str, numerator: Runs, denominator: Runs) -> Ratio:
-    pairs = [ours["cpu_us"] / theirs["cpu_us"] for ours, theirs in zip(numerator, denominator, strict=True)]
-    return Ratio(of, to, median(pairs), min(pairs), max(pairs))
+    shares = [medians(server["runs"])["others_share"] for server in scenario["servers"].values()]
+    return max(shares, default=0)

@@ -7,7 +7,8 @@ from rich.table import Table
 
 from benchmarks.macro.summary import OTHERS_SHARE_MAX, Ratio, medians, others_share, ratios
 
-COLUMNS = ("server", "requests/s", "CPU µs", "Redis µs", "p50 ms", "p99 ms", "server", "load", "others")
+COLUMNS = ("server", "requests/s", "CPU µs", "Redis µs", "p50 ms", "p99 ms", "bytes", "server", "load", "others")
+RATIO_COLUMNS = ("ratio", "target", "median", "least", "most")
 
 
 def show(document: dict[str, Any], console: Console) -> None:
@@ -19,8 +20,10 @@ def show(document: dict[str, Any], console: Console) -> None:
         for name, server in scenario["servers"].items():
             table.add_row(name, *numbers(medians(server["runs"])))
         console.print(table)
+        for ratio in ratios(scenario):
+            console.print(_line(ratio), highlight=False, soft_wrap=True)
         for line in remarks(scenario):
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def numbers(middle: dict[str, float]) -> tuple[str, ...]:
@@ -31,21 +34,31 @@ def numbers(middle: dict[str, float]) -> tuple[str, ...]:
         f"{middle['redis_cpu_us']:.2f}",
         f"{middle['p50_us'] / 1000:.2f}",
         f"{middle['p99_us'] / 1000:.2f}",
+        f"{middle['bytes_per_answer']:.0f}",
         f"{middle['server_share']:.0%}",
         f"{middle['load_share']:.0%}",
         f"{middle['others_share']:.0%}",
     )
 
 
+def ratio_cells(ratio: Ratio) -> tuple[str, ...]:
+    """A ratio with its target and its spread."""
+    target = "" if ratio.target is None else f"≤ {ratio.target:.2f}"
+    name = f"{ratio.what}, {ratio.of} / {ratio.to}"
+    return name, target, f"{ratio.median:.2f}", f"{ratio.least:.2f}", f"{ratio.most:.2f}"
+
+
 def remarks(scenario: dict[str, Any]) -> list[str]:
-    """One line a ratio, then what the reader must know before trusting them."""
-    lines = [_ratio_line(ratio) for ratio in ratios(scenario)]
-    lines += [f"Not measured: {name} needs {reason}" for name, reason in scenario["missing"].items()]
+    """What the reader must know before trusting the numbers."""
+    lines = [f"Not measured: {reason} ({name})" for name, reason in scenario["missing"].items()]
+    if scenario["rate"]:
+        lines.append(f"The rate was {scenario['rate']:,.0f} requests a second.")
     disturbance = others_share(scenario)
     if disturbance > OTHERS_SHARE_MAX:
         lines.append(f"Disturbed: other processes had {disturbance:.0%} of the server's core; measure again when idle")
     return lines
 
 
-def _ratio_line(ratio: Ratio) -> str:
-    return f"CPU per request, {ratio.of} / {ratio.to}: {ratio.median:.2f} ({ratio.least:.2f} to {ratio.most:.2f})"
+def _line(ratio: Ratio) -> str:
+    name, target, median, least, most = ratio_cells(ratio)
+    return f"{name}: {median} ({least} to {most})" + (f", target {target}" if target else "")

@@ -9,6 +9,7 @@ from typing import Final
 
 from benchmarks import BenchmarkError
 from benchmarks.macro.cores import pinned
+from benchmarks.macro.count import Count
 
 SCRIPT: Final = Path(__file__).with_name("wrk.lua")
 TIMEOUT_S: Final = 5
@@ -21,18 +22,6 @@ class Load:
     codes: Path
     connections: int
     is_keep_alive: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """What wrk saw; it never makes one of a run with errors."""
-
-    requests: int
-    seconds: float
-    bytes: int
-    p50_us: int
-    p99_us: int
-    load_cpu_us: int
 
 
 def run(load: Load, port: int, seconds: int, core: int) -> Count:

@@ -1,27 +1,37 @@
-"""Pointsman's edge with one worker, from L1 or, with an L1 too small to ever hit, from Redis."""
+"""Pointsman's edge with one worker: from L1; from Redis, with an L1 too small to ever hit; with TLS; under Granian."""
 
 import sys
 from pathlib import Path
 from typing import Final
 
+from benchmarks.load import generator
+from benchmarks.macro.rivals import certificate, granian
 from benchmarks.macro.rivals.rival import Rival, Stage
 from benchmarks.processes import Command, free_port
+from edge.config import EdgeConfig
 
 SOURCE: Final = Path(__file__).parents[3] / "src"
-CACHE_BYTES_LEAST: Final = 4096  # some forty links: wrk comes back to each after 50,000 others
+# Redis shares the load's core on a machine of two: what it is kept waiting for there is no fault of the edge's.
+REPLY_TIMEOUT_MS: Final = 2000
+CACHE_BYTES_LEAST: Final = 4096  # some forty links: each is asked for again after 50,000 others
+RSGI_MODULE: Final = "edge.rsgi"
 
 
-def _command(stage: Stage, settings: dict[str, str]) -> Command:
-    environment = {
+def settings(stage: Stage) -> dict[str, str]:
+    """The environment of an edge with one worker."""
+    return {
         "PYTHONPATH": str(SOURCE),
         "POINTSMAN_EDGE_PORT": str(stage.port),
-        "POINTSMAN_EDGE_ADMIN_PORT": str(free_port()),
+        "POINTSMAN_EDGE_ADMIN_PORT": str(stage.admin_port),
         "POINTSMAN_EDGE_WORKERS": "1",
         "POINTSMAN_EDGE_SEEDS": f"redis://127.0.0.1:{stage.redis_port}",
         "POINTSMAN_EDGE_STATE_DIR": str(stage.directory),
         "POINTSMAN_EDGE_ID": "benchmark",
     }
-    return Command([sys.executable, "-m", "edge"], environment | settings)
+
+
+def _command(stage: Stage, more: dict[str, str]) -> Command:
+    return Command([sys.executable, "-m", "edge"], settings(stage) | more)
 
 
 def _from_l1(stage: Stage) -> Command:
@@ -29,8 +39,54 @@ def _from_l1(stage: Stage) -> Command:
 
 
 def _from_redis(stage: Stage) -> Command:
-    return _command(stage, {"POINTSMAN_EDGE_CACHE_BYTES": str(CACHE_BYTES_LEAST)})
+    return _command(
+        stage,
+        {
+            "POINTSMAN_EDGE_CACHE_BYTES": str(CACHE_BYTES_LEAST),
+            "POINTSMAN_EDGE_REPLY_TIMEOUT_MS": str(REPLY_TIMEOUT_MS),
+        },
+    )
+
+
+def _with_tls(stage: Stage) -> Command:
+    pairs = stage.directory / "tls"
+    pairs.mkdir()
+    certificate.write(pairs)
+    plain_port = {"POINTSMAN_EDGE_PORT": str(free_port())}
+    return _command(
+        stage, plain_port | {"POINTSMAN_EDGE_TLS_PORT": str(stage.port), "POINTSMAN_EDGE_TLS_DIR": str(pairs)}
+    )
+
+
+def _under_granian(stage: Stage) -> Command:
+    return granian.command(f"{RSGI_MODULE}:app", stage.port, settings(stage))
+
+
+def _missing_tls() -> str:
+    if "tls_port" not in EdgeConfig.__struct_fields__:
+        return "no setting POINTSMAN_EDGE_TLS_PORT"
+    return certificate.missing() or generator.missing_tls()
+
+
+def _missing_rsgi() -> str:
+    is_there = any(SOURCE.glob(f"{RSGI_MODULE.replace('.', '/')}.py*"))
+    return "" if is_there else f"no module {RSGI_MODULE}"
 
 
 FROM_L1 = Rival(name="edge", title="Pointsman, answers from L1", source="memory", command=_from_l1)
 FROM_REDIS = Rival(name="edge-redis", title="Pointsman, each answer from Redis", source="redis", command=_from_redis)
+WITH_TLS = Rival(
+    name="edge-tls",
+    title="Pointsman, TLS, answers from L1",
+    source="memory",
+    command=_with_tls,
+    missing=_missing_tls,
+    is_tls=True,
+)
+UNDER_GRANIAN = Rival(
+    name="edge-rsgi",
+    title="Pointsman under Granian, answers from L1",
+    source="memory",
+    command=_under_granian,
+    missing=_missing_rsgi,
+)

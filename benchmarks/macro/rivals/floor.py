@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.environment import which
-from benchmarks.macro.links import Link
-from benchmarks.macro.rivals.rival import Rival, Stage
+from benchmarks.macro.rivals.rival import Rival, Stage, location_of_all
 from benchmarks.processes import Command
 
 SOURCE: Final = Path(__file__).with_name("floor.c")
@@ -20,11 +19,7 @@ def _command(stage: Stage) -> Command:
 
 
 def _missing() -> str:
-    return "" if which("cc") else "a C compiler: apt-get install gcc"
-
-
-def _location(_link: Link) -> str:
-    return LOCATION
+    return "" if which("cc") else "no C compiler: apt-get install gcc"
 
 
 FLOOR = Rival(
@@ -33,5 +28,5 @@ FLOOR = Rival(
     source="memory",
     command=_command,
     missing=_missing,
-    location=_location,
+    location=location_of_all(LOCATION),
 )

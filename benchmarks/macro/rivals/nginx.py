@@ -1,10 +1,13 @@
-"""Debian's nginx: a map of all links, with and without its access log, and Lua with a GET of Redis for each request."""
+"""Debian's nginx: a map of all links, with its log, without it, with TLS; Lua with a GET of Redis for each request."""
 
 import string
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from benchmarks.environment import which
+from benchmarks.load import generator
+from benchmarks.macro.rivals import certificate
 from benchmarks.macro.rivals.rival import Rival, Stage
 from benchmarks.macro.store import PLAIN_PREFIX
 from benchmarks.processes import Command
@@ -13,7 +16,8 @@ MODULES: Final = Path("/usr/lib/nginx/modules")
 LUA_MODULES: Final = ("ndk_http_module.so", "ngx_http_lua_module.so")
 LUA_REDIS_CLIENT: Final = Path("/usr/share/lua/5.1/nginx/redis.lua")
 
-BUFFERED_LOG: Final = "access.log combined buffer=64k flush=1s"
+LOG_FILE: Final = "access.log"
+BUFFERED_LOG: Final = f"{LOG_FILE} combined buffer=64k flush=1s"
 
 # A hash of 50,000 keys of one cache line each, with room so that nginx finds a size without warning.
 MAP: Final = """
@@ -22,6 +26,13 @@ MAP: Final = """
     map $uri $target {
         include links.map;
     }
+"""
+TLS: Final = """
+    ssl_certificate @{certificate};
+    ssl_certificate_key @{key};
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_session_cache shared:sessions:16m;
+    ssl_session_timeout 1h;
 """
 REDIRECT: Final = "return 302 $target;"
 
@@ -51,27 +62,31 @@ class _Template(string.Template):
     delimiter = "@"
 
 
-def _write(stage: Stage, *, modules: str = "", access_log: str, http: str = "", location: str) -> Command:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What one kind of nginx has in the places of nginx.conf."""
+
+    modules: str = ""
+    access_log: str
+    http: str = ""
+    listen: str = ""
+    location: str
+
+
+def _write(stage: Stage, parts: _Parts) -> Command:
     template = _Template(Path(__file__).with_name("nginx.conf").read_text(encoding="utf-8"))
     config = stage.directory / "nginx.conf"
     config.write_text(
-        template.substitute(
-            modules=modules,
-            directory=stage.directory,
-            access_log=access_log,
-            http=http,
-            port=stage.port,
-            location=location,
-        ),
+        template.substitute(asdict(parts), directory=stage.directory, port=stage.port),
         encoding="utf-8",
     )
     return Command([which("nginx") or "nginx", "-p", str(stage.directory), "-c", str(config)])
 
 
-def _map(stage: Stage, access_log: str) -> Command:
+def _map(stage: Stage, access_log: str, *, http: str = "", listen: str = "") -> Command:
     lines = "".join(f"/{link.code} {link.target};\n" for link in stage.links)
     (stage.directory / "links.map").write_text(lines, encoding="ascii")
-    return _write(stage, access_log=access_log, http=MAP, location=REDIRECT)
+    return _write(stage, _Parts(access_log=access_log, http=MAP + http, listen=listen, location=REDIRECT))
 
 
 def _map_with_log(stage: Stage) -> Command:
@@ -82,21 +97,31 @@ def _map_without_log(stage: Stage) -> Command:
     return _map(stage, "off")
 
 
+def _with_tls(stage: Stage) -> Command:
+    pair = certificate.write(stage.directory)
+    files = _Template(TLS).substitute(certificate=pair.certificate, key=pair.key)
+    return _map(stage, BUFFERED_LOG, http=files, listen=" ssl")
+
+
 def _lua_redis(stage: Stage) -> Command:
     modules = "".join(f"load_module {MODULES / name};\n" for name in LUA_MODULES)
     location = _Template(LUA_REDIRECT).substitute(redis_port=stage.redis_port, prefix=PLAIN_PREFIX)
-    return _write(stage, modules=modules, access_log=BUFFERED_LOG, location=location)
+    return _write(stage, _Parts(modules=modules, access_log=BUFFERED_LOG, location=location))
 
 
 def _missing_nginx() -> str:
-    return "" if which("nginx") else "nginx: apt-get install nginx-light"
+    return "" if which("nginx") else "no nginx: apt-get install nginx-light"
+
+
+def _missing_tls() -> str:
+    return _missing_nginx() or certificate.missing() or generator.missing_tls()
 
 
 def _missing_lua() -> str:
     files = [MODULES / name for name in LUA_MODULES] + [LUA_REDIS_CLIENT]
     if all(file.exists() for file in files):
         return _missing_nginx()
-    return "nginx's Lua: apt-get install libnginx-mod-http-lua lua-nginx-redis"
+    return "no Lua in nginx: apt-get install libnginx-mod-http-lua lua-nginx-redis"
 
 
 LOGGED = Rival(
@@ -104,6 +129,7 @@ LOGGED = Rival(
     title="a `map`, buffered access log",
     source="memory",
     command=_map_with_log,
+    log_file=LOG_FILE,
     missing=_missing_nginx,
 )
 UNLOGGED = Rival(
@@ -119,4 +145,14 @@ LUA_REDIS = Rival(
     source="redis",
     command=_lua_redis,
     missing=_missing_lua,
+    log_file=LOG_FILE,
+)
+WITH_TLS = Rival(
+    name="nginx-tls",
+    title="a `map`, TLS, buffered access log",
+    source="memory",
+    command=_with_tls,
+    missing=_missing_tls,
+    log_file=LOG_FILE,
+    is_tls=True,
 )

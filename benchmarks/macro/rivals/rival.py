@@ -20,6 +20,7 @@ class Stage:
     links: list[Link]
     redis_port: int
     is_keep_alive: bool
+    admin_port: int  # for a server that has a port for metrics
 
 
 def _missing_nothing() -> str:
@@ -30,6 +31,11 @@ def _target_of(link: Link) -> str:
     return link.target
 
 
+def location_of_all(location: str) -> Callable[[Link], str]:
+    """For a server that sends all to one place."""
+    return lambda _link: location
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
     """One server. `source` is where its answers come from, which is checked."""
@@ -38,5 +44,7 @@ class Rival:
     title: str
     source: Source
     command: Callable[[Stage], Command]
-    missing: Callable[[], str] = _missing_nothing  # what must be installed to run it; "" if nothing
+    missing: Callable[[], str] = _missing_nothing  # what is not there to run it, and how to get it; "" if nothing
     location: Callable[[Link], str] = _target_of  # what it must send in Location
+    log_file: str = ""  # in its directory, where each answer must have its line; "" if it keeps no log
+    is_tls: bool = False
