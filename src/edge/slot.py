@@ -1,8 +1,11 @@
 """One slot of the edge: its worker's process, started again when it ends, and replaced without a gap.
 
-    starting ──ready──▶ serving ──SIGTERM──▶ draining ──▶ ended
-        │                  │                    │            ▲
-        └── too slow ──────┴── crash ───────────┴── too slow ┘   killed
+    booting ──ready──▶ serving ──SIGTERM──▶ draining ──▶ ended
+       │                  │                    │
+       │ too slow         │ crash              │ too slow
+       ▼                  ▼                    ▼
+    draining            ended, and            killed
+                        another boots
 
 At most one process of a slot serves and at most one more starts or drains, so two blocks of counters are enough. A
 successor accepts on the sockets of the worker that it replaces: the queue is emptied by somebody at every moment.
@@ -110,16 +113,15 @@ class Slot:
         """Start a successor and, once it serves, let the worker drain. Why that was not possible, or nothing."""
         async with self._turn:
             old = self._serving
-            successor = await self._start(old.generation + 1 if old else 0, certificates)
+            successor = await self._start(old.generation + 1 if old else 0, certificates, is_successor=True)
             if not await self._becomes_ready(successor):
                 reason = "it ended" if successor.ending.done() else "it was not ready in time"
-                await self._kill(successor)
+                await self._see_off(successor)
                 return reason
             self._serving, self.certificates, self.crashes = successor, certificates, 0
             self._replaced.set()
         if old is not None:
-            self._ask(old)
-            await self._wait_for_end(old)
+            await self._see_off(old)
         return ""
 
     def ask_to_stop(self) -> None:
@@ -142,13 +144,14 @@ class Slot:
                 self._serving = await self._start(generation, self.certificates)
             return self._serving
 
-    async def _start(self, generation: int, certificates: Sequence[Certificate]) -> Process:
+    async def _start(self, generation: int, certificates: Sequence[Certificate], is_successor: bool = False) -> Process:
         edge = self._edge
         block = edge.tally.block(self.number, generation)
         with memory_file("pointsman-certificates", encode(certificates)) as memory:
             given = Descriptors(
                 slot=self.number,
                 block=block,
+                is_successor=is_successor,
                 plain=tuple(listener.fileno() for listener in edge.listeners.plain(self.number)),
                 tls=tuple(listener.fileno() for listener in edge.listeners.tls(self.number)),
                 counters=edge.tally.memory,
@@ -196,8 +199,9 @@ class Slot:
         with contextlib.suppress(ProcessLookupError):
             process.process.send_signal(signal.SIGTERM)
 
-    async def _wait_for_end(self, process: Process) -> None:
-        """Until a process that was asked to drain has ended; when the edge stops its end is awaited elsewhere."""
+    async def _see_off(self, process: Process) -> None:
+        """Let a process drain, until it has ended; when the edge stops meanwhile, `wait_for_end` sees to it."""
+        self._ask(process)
         timeout_ms = self._edge.config.drain_ms + KILL_AFTER_MS
         await first_of(process.ending, self._edge.stopping, timeout_ms=timeout_ms)
         if not self._edge.stopping.done():
