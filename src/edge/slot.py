@@ -98,7 +98,12 @@ class Slot:
         """Have a worker serve, and another one whenever it ends unasked, until the edge stops."""
         delay_ms = RESPAWN_MS_MIN
         while not self._edge.stopping.done():
-            worker = await self._have()
+            try:
+                worker = await self._have()
+            except OSError as error:  # no memory, no process: the machine may have some again
+                log.error("cannot start a worker", worker=self.number, reason=str(error))  # noqa: TRY400
+                await first_of(self._edge.stopping, timeout_ms=RESPAWN_MS_MAX)
+                continue
             replaced = asyncio.create_task(self._replaced.wait())
             await first_of(worker.ending, self._edge.stopping, replaced)
             replaced.cancel()
@@ -113,16 +118,20 @@ class Slot:
         """Start a successor and, once it serves, let the worker drain. Why that was not possible, or nothing."""
         async with self._turn:
             old = self._serving
-            successor = await self._start(old.generation + 1 if old else 0, certificates, is_successor=True)
-            if not await self._becomes_ready(successor):
-                reason = "it ended" if successor.ending.done() else "it was not ready in time"
-                await self._see_off(successor)
-                return reason
-            self._serving, self.certificates, self.crashes = successor, certificates, 0
-            self._replaced.set()
-        if old is not None:
-            await self._see_off(old)
-        return ""
+            generation = old.generation + 1 if old else 0
+            living = old if old and not old.ending.done() else None
+            try:
+                successor = await self._start(generation, certificates, is_successor=living is not None)
+            except OSError as error:
+                return str(error)
+            reason = await self._why_not_ready(successor, living)
+            if not reason:
+                self._serving, self.certificates, self.crashes = successor, certificates, 0
+                self._replaced.set()
+        leaving = successor if reason else living
+        if leaving is not None:
+            await self._see_off(leaving)
+        return reason
 
     def ask_to_stop(self) -> None:
         """Ask every process of the slot to drain."""
@@ -173,15 +182,22 @@ class Slot:
         self._edge.tally.end(self.number, block)
         return code
 
-    async def _becomes_ready(self, process: Process) -> bool:
-        """Whether a process says within its time that it serves."""
-        counters = self._edge.tally.counters(process.block)
-        deadline_ms = process.started_ms + self._edge.config.ready_timeout_ms
-        while monotonic_ms() < deadline_ms and not (process.ending.done() or self._edge.stopping.done()):
-            if counters.get("is_ready") == 1:
-                return True
-            await first_of(process.ending, self._edge.stopping, timeout_ms=READY_POLL_MS)
-        return False
+    async def _why_not_ready(self, successor: Process, old: Process | None) -> str:
+        """Wait until a successor says that it serves, and give nothing; or why it is not to be waited for."""
+        counters = self._edge.tally.counters(successor.block)
+        deadline_ms = successor.started_ms + self._edge.config.ready_timeout_ms
+        while counters.get("is_ready") != 1:
+            if successor.ending.done():
+                return f"its successor ended with code {successor.ending.result()}"
+            if old is not None and old.ending.done():
+                # Nobody serves the slot now, and a successor takes no client before it is sure: `keep` is quicker.
+                return "it ended itself meanwhile"
+            if self._edge.stopping.done():
+                return "the edge stops"
+            if monotonic_ms() >= deadline_ms:
+                return f"its successor was not ready within {self._edge.config.ready_timeout_ms} ms"
+            await first_of(successor.ending, self._edge.stopping, timeout_ms=READY_POLL_MS)
+        return ""
 
     def _note_crash(self, worker: Process, is_steady: bool, delay_ms: int) -> None:
         self._changed_ms = monotonic_ms()

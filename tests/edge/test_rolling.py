@@ -151,6 +151,20 @@ def test_successor_that_does_not_become_ready_is_given_up(shards: Shards, tmp_pa
         assert pids(edge).isdisjoint(old)
 
 
+def test_crash_while_a_successor_starts_ends_the_roll(shards: Shards, tmp_path: Path) -> None:
+    """The slot gets a worker at once, not after the successor's time is over."""
+    with running_edge(tmp_path / "edge", [shards.servers[0].url], ready_timeout_ms=60_000) as edge:
+        with stalled(shards.servers[0]):
+            edge.process.send_signal(signal.SIGHUP)
+            eventually(lambda: edge.metric("worker_starts_total") == 2, "the successor was started")
+            os.kill(edge.workers()[0]["pid"], signal.SIGKILL)
+            eventually(lambda: edge.metric("rolls_total", '{result="failed"}') == 1, "the roll ends")
+            eventually(lambda: edge.metric("worker_starts_total") == 3, "another worker was started")
+        eventually(edge.is_ready, "it serves")
+        assert edge.get("/abc").status == 302
+        roll(edge)
+
+
 def test_signals_during_a_roll_ask_for_one_more(shards: Shards, tmp_path: Path) -> None:
     """Any number of SIGHUPs while one roll runs: two rolls in all."""
     with running_edge(tmp_path / "edge", [shards.servers[0].url]) as edge:
