@@ -16,6 +16,7 @@ class Descriptors(msgspec.Struct, frozen=True, kw_only=True):
 
     slot: int
     block: int
+    is_successor: bool
     plain: tuple[int, ...]
     tls: tuple[int, ...]
     counters: int
@@ -33,10 +34,14 @@ class Descriptors(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A worker's slot, its block of counters, its listening sockets and the certificates to show on those for TLS."""
+    """A worker's slot, its block of counters, its listening sockets and the certificates to show on those for TLS.
+
+    A successor shares its sockets with a worker that serves.
+    """
 
     slot: int
     block: int
+    is_successor: bool
     plain: tuple[socket.socket, ...]
     tls: tuple[socket.socket, ...]
     counters: mmap.mmap
@@ -51,6 +56,7 @@ def take(text: str) -> Assignment:
     return Assignment(
         given.slot,
         given.block,
+        given.is_successor,
         _sockets(given.plain),
         _sockets(given.tls),
         mmap.mmap(given.counters, 0),

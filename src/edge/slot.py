@@ -1,8 +1,11 @@
 """One slot of the edge: its worker's process, started again when it ends, and replaced without a gap.
 
-    starting ──ready──▶ serving ──SIGTERM──▶ draining ──▶ ended
-        │                  │                    │            ▲
-        └── too slow ──────┴── crash ───────────┴── too slow ┘   killed
+    booting ──ready──▶ serving ──SIGTERM──▶ draining ──▶ ended
+       │                  │                    │
+       │ too slow         │ crash              │ too slow
+       ▼                  ▼                    ▼
+    draining            ended, and            killed
+                        another boots
 
 At most one process of a slot serves and at most one more starts or drains, so two blocks of counters are enough. A
 successor accepts on the sockets of the worker that it replaces: the queue is emptied by somebody at every moment.
@@ -96,7 +99,12 @@ class Slot:
         """Have a worker serve, and another one whenever it ends unasked, until the edge stops."""
         delay_ms = RESPAWN_MS_MIN
         while not self._edge.stopping.done():
-            worker = await self._have()
+            try:
+                worker = await self._have()
+            except OSError as error:  # no memory, no process: the machine may have some again
+                log.error("cannot start a worker", worker=self.number, reason=str(error))  # noqa: TRY400
+                await first_of(self._edge.stopping, timeout_ms=RESPAWN_MS_MAX)
+                continue
             replaced = asyncio.create_task(self._replaced.wait())
             await first_of(worker.ending, self._edge.stopping, replaced)
             replaced.cancel()
@@ -111,17 +119,20 @@ class Slot:
         """Start a successor and, once it serves, let the worker drain. Why that was not possible, or nothing."""
         async with self._turn:
             old = self._serving
-            successor = await self._start(old.generation + 1 if old else 0, certificates)
-            if not await self._becomes_ready(successor):
-                reason = "it ended" if successor.ending.done() else "it was not ready in time"
-                await self._kill(successor)
-                return reason
-            self._serving, self.certificates, self.crashes = successor, certificates, 0
-            self._replaced.set()
-        if old is not None:
-            self._ask(old)
-            await self._wait_for_end(old)
-        return ""
+            generation = old.generation + 1 if old else 0
+            living = old if old and not old.ending.done() else None
+            try:
+                successor = await self._start(generation, certificates, is_successor=living is not None)
+            except OSError as error:
+                return str(error)
+            reason = await self._why_not_ready(successor, living)
+            if not reason:
+                self._serving, self.certificates, self.crashes = successor, certificates, 0
+                self._replaced.set()
+        leaving = successor if reason else living
+        if leaving is not None:
+            await self._see_off(leaving)
+        return reason
 
     def ask_to_stop(self) -> None:
         """Ask every process of the slot to drain."""
@@ -143,13 +154,14 @@ class Slot:
                 self._serving = await self._start(generation, self.certificates)
             return self._serving
 
-    async def _start(self, generation: int, certificates: Sequence[Certificate]) -> Process:
+    async def _start(self, generation: int, certificates: Sequence[Certificate], is_successor: bool = False) -> Process:
         edge = self._edge
         block = edge.totals.block(self.number, generation)
         with memory_file("pointsman-certificates", encode(certificates)) as memory:
             given = Descriptors(
                 slot=self.number,
                 block=block,
+                is_successor=is_successor,
                 plain=tuple(listener.fileno() for listener in edge.listeners.plain(self.number)),
                 tls=tuple(listener.fileno() for listener in edge.listeners.tls(self.number)),
                 counters=edge.totals.memory,
@@ -171,15 +183,22 @@ class Slot:
         self._edge.totals.end(self.number, block)
         return code
 
-    async def _becomes_ready(self, process: Process) -> bool:
-        """Whether a process says within its time that it serves."""
-        counters = self._edge.totals.counters(process.block)
-        deadline_ms = process.started_ms + self._edge.config.ready_timeout_ms
-        while monotonic_ms() < deadline_ms and not (process.ending.done() or self._edge.stopping.done()):
-            if counters.get("is_ready") == 1:
-                return True
-            await first_of(process.ending, self._edge.stopping, timeout_ms=READY_POLL_MS)
-        return False
+    async def _why_not_ready(self, successor: Process, old: Process | None) -> str:
+        """Wait until a successor says that it serves, and give nothing; or why it is not to be waited for."""
+        counters = self._edge.totals.counters(successor.block)
+        deadline_ms = successor.started_ms + self._edge.config.ready_timeout_ms
+        while counters.get("is_ready") != 1:
+            if successor.ending.done():
+                return f"its successor ended with code {successor.ending.result()}"
+            if old is not None and old.ending.done():
+                # Nobody serves the slot now, and a successor takes no client before it is sure: `keep` is quicker.
+                return "it ended itself meanwhile"
+            if self._edge.stopping.done():
+                return "the edge stops"
+            if monotonic_ms() >= deadline_ms:
+                return f"its successor was not ready within {self._edge.config.ready_timeout_ms} ms"
+            await first_of(successor.ending, self._edge.stopping, timeout_ms=READY_POLL_MS)
+        return ""
 
     def _note_crash(self, worker: Process, is_steady: bool, delay_ms: int) -> None:
         self._changed_ms = monotonic_ms()
@@ -197,8 +216,9 @@ class Slot:
         with contextlib.suppress(ProcessLookupError):
             process.process.send_signal(signal.SIGTERM)
 
-    async def _wait_for_end(self, process: Process) -> None:
-        """Until a process that was asked to drain has ended; when the edge stops its end is awaited elsewhere."""
+    async def _see_off(self, process: Process) -> None:
+        """Let a process drain, until it has ended; when the edge stops meanwhile, `wait_for_end` sees to it."""
+        self._ask(process)
         timeout_ms = self._edge.config.drain_ms + KILL_AFTER_MS
         await first_of(process.ending, self._edge.stopping, timeout_ms=timeout_ms)
         if not self._edge.stopping.done():

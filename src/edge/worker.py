@@ -185,6 +185,9 @@ class Worker:
         if any(shard.is_usable for shard in self._shards.values()):
             for seed in seeds:  # else they stay: the stored topology may name shards that have moved
                 seed.cancel()
+        if self._assignment.is_successor:
+            # It takes clients from a worker that serves: better none than such as it could not answer.
+            await self._until(lambda: self._stopping.is_set() or self._can_resolve())
         return not self._stopping.is_set()
 
     async def _sweep(self) -> None:
@@ -212,11 +215,14 @@ class Worker:
                 self._counters.set(f"l1_{name}_entries", len(cache))
             self._counters.set("memory_bytes", _memory_bytes())
         usable = sum(shard.is_usable for shard in self._shards.values())
-        is_whole = 0 < len(self._shards) == usable
-        can_resolve = is_whole or (self._map is not None and self._counters.get("is_origin_reachable") == 1)
         self._counters.set("shards_trusted", usable)
-        self._counters.set("is_ready", int(self._is_serving and can_resolve))
+        self._counters.set("is_ready", int(self._is_serving and self._can_resolve()))
         self._counters.set("beat_ms", now_ms)
+
+    def _can_resolve(self) -> bool:
+        """Whether any link can be looked up now."""
+        is_whole = len(self._shards) > 0 and all(shard.is_usable for shard in self._shards.values())
+        return is_whole or (self._map is not None and self._counters.get("is_origin_reachable") == 1)
 
     async def _until(self, condition: Callable[[], bool], timeout_ms: int | None = None) -> None:
         """Wait for the condition, which is looked at as often as deadlines are swept."""

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ HEADERS = {"Host": HOST}
 class Load:
     """What the clients have seen so far. A refused connection is no failure: nothing was promised to that client."""
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, path: str, context: ssl.SSLContext | None = None) -> None:
         self.answers = 0
         self.refusals = 0
         self.failures: list[str] = []
         self._port = port
         self._path = path
+        self._context = context
         self._lock = threading.Lock()
         self._ending = threading.Event()
 
@@ -30,7 +32,7 @@ class Load:
     def ask(self, is_kept: bool) -> None:
         """One client: until the end or the first refusal; on one connection as long as the server lets it."""
         while not self._ending.is_set():
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=DEADLINE_S)
+            connection = self._connection()
             try:
                 connection.connect()
                 connection.auto_open = 0
@@ -44,6 +46,11 @@ class Load:
                     self.failures.append(f"{'kept' if is_kept else 'new'}: {error!r}")
             finally:
                 connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._context is None:
+            return http.client.HTTPConnection("127.0.0.1", self._port, timeout=DEADLINE_S)
+        return http.client.HTTPSConnection("127.0.0.1", self._port, timeout=DEADLINE_S, context=self._context)
 
     def _ask_on(self, connection: http.client.HTTPConnection, is_kept: bool) -> None:
         while connection.sock is not None:
@@ -59,9 +66,11 @@ class Load:
 
 
 @contextmanager
-def under_load(port: int, path: str, kept: int = 3, new: int = 3) -> Iterator[Load]:
-    """A load of clients that keep their connection, and of clients that make one for each request."""
-    load = Load(port, path)
+def under_load(
+    port: int, path: str, kept: int = 3, new: int = 3, context: ssl.SSLContext | None = None
+) -> Iterator[Load]:
+    """A load of clients that keep their connection, and of clients that make one for each request; with TLS or not."""
+    load = Load(port, path, context)
     clients = [threading.Thread(target=load.ask, args=(number < kept,)) for number in range(kept + new)]
     for client in clients:
         client.start()

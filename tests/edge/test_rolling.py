@@ -88,10 +88,12 @@ def test_stop_under_load_answers_every_accepted_connection(shards: Shards, tmp_p
 
 def test_stop_answers_connections_that_were_not_yet_accepted(shards: Shards, tmp_path: Path) -> None:
     """What the kernel has queued when the edge is told to stop is accepted and answered."""
-    with running_edge(tmp_path / "edge", [shards.servers[0].url]) as edge:
+    with running_edge(tmp_path / "edge", [shards.servers[0].url], unix_socket=tmp_path / "edge.sock") as edge:
         (pid,) = pids(edge)
         os.kill(pid, signal.SIGSTOP)
         clients = [socket.create_connection(("127.0.0.1", edge.port), DEADLINE_S) for _ in range(20)]
+        clients.append(socket.socket(socket.AF_UNIX))
+        clients[-1].connect(str(tmp_path / "edge.sock"))
         edge.process.send_signal(signal.SIGTERM)
         eventually(lambda: edge.admin("/readyz").body.startswith(b'{"status":"draining"'), "the edge drains")
         eventually(lambda: is_pending(pid, signal.SIGTERM), "the worker is asked to drain")
@@ -132,18 +134,35 @@ def test_connection_that_never_ends_is_cut_after_drain_ms(shards: Shards, tmp_pa
 
 
 def test_successor_that_does_not_become_ready_is_given_up(shards: Shards, tmp_path: Path) -> None:
-    """The worker stays, the roll stops and is reported; the next one succeeds."""
+    """It takes no client, the worker stays, the roll stops and is reported; the next one succeeds."""
     with running_edge(
-        tmp_path / "edge", [shards.servers[0].url], workers=2, ready_timeout_ms=2500, ping_timeout_ms=8000
+        tmp_path / "edge", [shards.servers[0].url], workers=2, ready_timeout_ms=2500, connect_timeout_ms=100
     ) as edge:
         old = pids(edge)
-        with stalled(shards.servers[0]):
-            roll(edge, "failed")
+        with under_load(edge.port, "/abc") as load:
+            eventually(lambda: load.answers > 100, "every worker holds the link")
+            with stalled(shards.servers[0]):
+                roll(edge, "failed")
+        assert load.failures == []
         assert pids(edge) == old
         assert b'"last_roll":"failed"' in edge.admin("/readyz").body
         assert edge.get("/abc").status == 302
         roll(edge)
         assert pids(edge).isdisjoint(old)
+
+
+def test_crash_while_a_successor_starts_ends_the_roll(shards: Shards, tmp_path: Path) -> None:
+    """The slot gets a worker at once, not after the successor's time is over."""
+    with running_edge(tmp_path / "edge", [shards.servers[0].url], ready_timeout_ms=60_000) as edge:
+        with stalled(shards.servers[0]):
+            edge.process.send_signal(signal.SIGHUP)
+            eventually(lambda: edge.metric("worker_starts_total") == 2, "the successor was started")
+            os.kill(edge.workers()[0]["pid"], signal.SIGKILL)
+            eventually(lambda: edge.metric("rolls_total", '{result="failed"}') == 1, "the roll ends")
+            eventually(lambda: edge.metric("worker_starts_total") == 3, "another worker was started")
+        eventually(edge.is_ready, "it serves")
+        assert edge.get("/abc").status == 302
+        roll(edge)
 
 
 def test_signals_during_a_roll_ask_for_one_more(shards: Shards, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from control.dev.ports import free_ports
 from edge.config import variable
 from tests.edge.authority import make_certificate
-from tests.edge.load import exchange
+from tests.edge.load import exchange, under_load
 from tests.edge.stand import DEADLINE_S, HOST, Edge, Shards, eventually, running_edge
 from tests.edge.test_supervisor import run_edge
 from tests.stack.fixtures import RedisFactory
@@ -250,6 +250,22 @@ def _hello_for(host: str) -> bytes:
     with contextlib.suppress(ssl.SSLWantReadError):
         client.do_handshake()
     return outgoing.read()
+
+
+def test_roll_and_stop_under_load_fail_no_request(shards: Shards, folder: Path, tmp_path: Path) -> None:
+    """SIGHUP, then SIGTERM, with clients that keep their TLS connection and clients that do not."""
+    context = trusting(make_certificate(folder, "default"))
+    context.check_hostname = False
+    with tls_edge(tmp_path, shards, folder, workers=2) as door:
+        with under_load(door.port, "/abc", kept=3, new=3, context=context) as load:
+            door.edge.process.send_signal(signal.SIGHUP)
+            eventually(lambda: door.edge.metric("rolls_total", '{result="completed"}') == 1, "the roll is completed")
+            seen = load.answers
+            eventually(lambda: load.answers > seen + 50, "the load goes on")
+            door.edge.process.send_signal(signal.SIGTERM)
+            assert door.edge.process.wait(DEADLINE_S) == 0
+            eventually(lambda: load.refusals == 6, "every client was refused in the end")
+        assert load.failures == []
 
 
 def test_drain_lets_a_handshake_under_way_finish(shards: Shards, folder: Path, tmp_path: Path) -> None:
