@@ -1,6 +1,7 @@
 """python -m edge: load the settings, run the supervisor; or, started by it, one worker."""
 
 import argparse
+import asyncio
 import ctypes
 import os
 import resource
@@ -12,7 +13,7 @@ import uvloop
 from edge.assignment import Assignment, take
 from edge.config import ConfigError, EdgeConfig, load
 from edge.errors import EdgeError
-from edge.log import configure, on_unraisable
+from edge.log import configure, on_loop_error, on_unraisable
 from edge.supervisor import Supervisor
 from edge.worker import Worker
 
@@ -46,7 +47,11 @@ async def _supervise(config: EdgeConfig) -> None:
 
 
 async def _work(config: EdgeConfig, assignment: Assignment) -> None:
-    await Worker(config, assignment).run()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(on_loop_error)
+    worker = Worker(config, assignment)
+    loop.add_signal_handler(signal.SIGTERM, worker.stop)
+    await worker.run()
 
 
 def _run_worker(config: EdgeConfig, text: str) -> int:

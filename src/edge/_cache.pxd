@@ -11,6 +11,7 @@ cdef enum:
 cdef enum EntryFlag:
     IS_DEAD = 2                 # removed; its bytes come back when the tail passes
     IS_PADDING = 4              # fills a log's end; only `units` and `flags` exist
+    HAS_END = 16                # the owner's: the link expires some day; cleared by insert
     IS_REFRESHING = 8           # the owner's: a look-up that will replace the entry is under way; cleared by insert
     HIT = 64                    # finds since the entry was written or last passed by a tail, in the upper two bits
     HITS_MAX = 192

@@ -317,7 +317,7 @@ cdef class Cache:
         cdef uint32_t tag = tag_of(xxh64_of(entry_key(entry), entry.key_size, 0))
         cdef Slot* slot = self._slot_of_place(tag, <uint32_t>((<unsigned char*>entry - self._arena) // UNIT + 1))
         cdef uint64_t size = entry_size(entry)
-        cdef uint8_t owners = entry.flags & IS_REFRESHING
+        cdef uint8_t owners = entry.flags & (IS_REFRESHING | HAS_END)
         cdef uint64_t to_end = self._main.size - self._main.head
         # Head and tail may overlap when the log is nearly full: the source is never before the destination.
         cdef unsigned char* copy = self._arena + self._main.start + (self._main.head if size <= to_end else 0)

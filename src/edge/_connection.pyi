@@ -21,7 +21,7 @@ class Roster:
         """End what takes longer than it may; to be called some twenty times a second, sees all once a second."""
 
     def close_idle(self) -> int:
-        """Close the connections between two requests; how many are open, those that are closing among them."""
+        """Close the connections in which no request has begun; how many are open, those that are closing among them."""
 
     def close(self) -> None:
         """Close all connections at once."""

@@ -179,10 +179,10 @@ cdef class Roster:
                 connection._on_limit()
 
     def close_idle(self):
-        """Close the connections between two requests; how many were left open."""
         cdef Connection connection
+        self.front.begin()
         for connection in list(self._connections):
-            if connection._phase == IDLE:
+            if connection._phase == IDLE or connection._phase == FRESH:
                 connection._shut()
         return len(self._connections)
 

@@ -64,8 +64,8 @@ cdef class Front:
     cdef int default_domain             # for hosts that are not in the table; 0: they get 404
     cdef uint64_t hosts_revision        # rises with each table, so that connections forget what they looked up
     cdef int64_t now_ms                 # monotonic; read anew at the start of every callback
-    cdef uint32_t[SHARDS_MAX] _generations      # raised when a shard's push channel breaks
-    cdef int64_t[SHARDS_MAX] _trusted_until_ms  # monotonic
+    cdef uint32_t[SHARDS_MAX + 1] _generations      # raised when a shard's push channel breaks; the last: the origin's
+    cdef int64_t[SHARDS_MAX + 1] _trusted_until_ms  # monotonic; the origin's is not looked at
     cdef Tail[2 * ENDINGS] _tails       # by is_tls * ENDINGS + Ending: behind the cache policy of an answer
     cdef list _tail_bytes               # owns the tails
     cdef tuple _policy_fields           # settings' fields for plain and for TLS connections

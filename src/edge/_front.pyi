@@ -64,7 +64,7 @@ class Front:
         """Entries of the shard's present generation may be used until then."""
 
     def distrust(self, shard: int) -> None:
-        """Use none of the entries that the shard has filled so far ever again, in O(1)."""
+        """Use none of the entries that the shard, or ORIGIN_SHARD, has filled so far ever again, in O(1)."""
 
     def is_shard_trusted(self, shard: int) -> bool: ...
     def read(self, record: bytes) -> Answer:
@@ -86,4 +86,7 @@ class Front:
         """The answer of a trusted entry."""
 
     def stale(self, key: bytes, age_ms_max: int) -> Answer | None:
-        """The answer of an untrusted entry that was filled at most `age_ms_max` ago; never an absence."""
+        """The answer of an untrusted entry that was filled at most `age_ms_max` ago.
+
+        Never an absence, and never a link that expires some day once its deadline is over: it may have.
+        """

@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
-from edge._cache cimport IS_REFRESHING, entry_payload
+from edge._cache cimport HAS_END, IS_REFRESHING, entry_payload
 from edge._counters cimport (
     ANSWERS_200, ANSWERS_301, ANSWERS_302, ANSWERS_307, ANSWERS_308, ANSWERS_400, ANSWERS_404, ANSWERS_405,
     ANSWERS_408, ANSWERS_410, ANSWERS_414, ANSWERS_429, ANSWERS_431, ANSWERS_501, ANSWERS_503, ANSWERS_505,
@@ -80,6 +80,11 @@ cdef int _checked_shard(int shard) except -1:
     return shard
 
 
+cdef int _place(int shard) except -1:
+    """Of a shard, or of the origin, in the table of generations."""
+    return SHARDS_MAX if shard == ORIGIN else _checked_shard(shard)
+
+
 @cython.final
 cdef class Answer:
 
@@ -143,7 +148,7 @@ cdef class Front:
         if self.now_ms >= entry.deadline_ms:
             return False
         if entry.shard == ORIGIN:
-            return True
+            return self._generations[<int>SHARDS_MAX] == entry.generation
         return (
             self._generations[entry.shard] == entry.generation and self.now_ms < self._trusted_until_ms[entry.shard]
         )
@@ -157,8 +162,10 @@ cdef class Front:
 
     cdef bint is_refresh_due(self, Entry* entry) noexcept:
         """Whether the entry was asked for near its deadline, for the first time: it is worth a look-up ahead of it."""
-        if self.now_ms < entry.deadline_ms - self._refresh_ms or entry.flags & IS_REFRESHING or entry.shard == ORIGIN:
+        if self.now_ms < entry.deadline_ms - self._refresh_ms or entry.flags & IS_REFRESHING:
             return False
+        if entry.kind == ABSENT or entry.shard == ORIGIN:
+            return False                        # a scan must not keep absences alive; the origin is spared
         entry.flags |= IS_REFRESHING
         return True
 
@@ -242,14 +249,15 @@ cdef class Front:
         self.is_draining = True
 
     def generation(self, int shard):
-        return self._generations[_checked_shard(shard)]
+        return self._generations[_place(shard)]
 
     def trust(self, int shard, int64_t until_ms):
         self._trusted_until_ms[_checked_shard(shard)] = until_ms
 
     def distrust(self, int shard):
-        self._generations[_checked_shard(shard)] += 1
-        self._trusted_until_ms[shard] = 0
+        cdef int place = _place(shard)
+        self._generations[place] += 1
+        self._trusted_until_ms[place] = 0
 
     def is_shard_trusted(self, int shard):
         return self._trusted_until_ms[_checked_shard(shard)] > _clock_ms(CLOCK_MONOTONIC)
@@ -314,6 +322,8 @@ cdef class Front:
             answer.max_age_s if answer.valid_ms == NEVER else _bounded_age(answer.max_age_s, answer.valid_ms - ttl_ms)
         )
         entry.shard = shard if shard == ORIGIN else _checked_shard(shard)
+        if answer.valid_ms != NEVER:
+            entry.flags |= HAS_END
         (<uint16_t*>entry_payload(entry))[0] = answer.status
         if target_size:
             memcpy(entry_payload(entry) + sizeof(uint16_t), PyBytes_AS_STRING(answer.target), target_size)
@@ -333,6 +343,8 @@ cdef class Front:
         cdef Entry* entry = self.links.find(xxh64_of(at, PyBytes_GET_SIZE(key), 0), at, PyBytes_GET_SIZE(key))
         if entry == NULL or self.read_clock() - <int64_t>entry.filled_s * 1000 > age_ms_max:
             return None
+        if entry.flags & HAS_END and self.now_ms >= entry.deadline_ms:
+            return None                         # the link may be over by now
         return _answer_of(entry)
 
     def find(self, bytes key not None):

@@ -18,7 +18,7 @@ from edge._host cimport trim_host
 from edge._http cimport (
     BAD_REQUEST, FOUND, GONE, METHOD_NOT_ALLOWED, NOT_FOUND, TEMPORARY, TOO_MANY_REQUESTS, UNAVAILABLE,
 )
-from edge._path cimport CODE_BYTES_MAX, classify_path, decode_code
+from edge._path cimport CODE_BYTES_MAX, NO_CODE, classify_path, decode_code
 from edge._record cimport NO_MAX_AGE
 from edge._ring cimport xxh64_of
 
@@ -29,7 +29,8 @@ cdef enum:
 
 _TIERS = {"shard": TIER_SHARD, "origin": TIER_ORIGIN, "stale": TIER_STALE, "none": TIER_NONE}
 
-# A whole answer: (status, fields, body). The lists are shared between answers: a server must not change them.
+# Status, fields, body. The lists are shared between answers: a server must not change them.
+Whole = tuple[int, list[tuple[str, str]], bytes]
 
 
 cdef list _parsed(bytes fields):
@@ -74,6 +75,8 @@ cdef class Gate:
         domain = self._front.hosts.get(raw_host[:size].lower(), self._front.default_domain)
         if domain == 0:
             return self._error(NOT_FOUND, TIER_NONE)
+        if "%" in path:                         # the server has decoded it once already: it can be no code's
+            return self._page(NO_CODE)
         raw_path = path.encode("utf-8")
         prefix_size = snprintf(key, PREFIX_BYTES_MAX, "%d:", domain)
         code_size = decode_code(PyBytes_AS_STRING(raw_path), PyBytes_GET_SIZE(raw_path), key + prefix_size)

@@ -14,7 +14,7 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from edge._cache cimport (
-    HIT, HITS_MAX, IS_DEAD, IS_PADDING, Entry, Log, entry_key, entry_payload, entry_size,
+    HIT, HITS_MAX, HAS_END, IS_DEAD, IS_PADDING, Entry, Log, entry_key, entry_payload, entry_size,
 )
 from edge._ring cimport xxh64_of
 
@@ -55,7 +55,8 @@ cdef class Walk:
             if entry == NULL:
                 continue
             left -= 1
-            if entry.flags & (IS_DEAD | IS_PADDING) or not _is_of_round(entry, self._round):
+            # Nobody could tell later whether a link with an end is over.
+            if entry.flags & (IS_DEAD | IS_PADDING | HAS_END) or not _is_of_round(entry, self._round):
                 self._at += entry_size(entry)
                 continue
             needed = sizeof(Saved) + entry.key_size + entry.payload_size

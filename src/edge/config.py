@@ -186,7 +186,8 @@ def _checked_seed(url: str) -> str:
     except ValueError:
         is_usable = False
     if not is_usable:
-        raise ConfigError(f"{variable('seeds')}: {url!r} is no redis://, rediss:// or unix:// URL of a shard")
+        shown = url.rpartition("@")[2]  # what stands before it may be a password
+        raise ConfigError(f"{variable('seeds')}: {shown!r} is no redis://, rediss:// or unix:// URL of a shard")
     return url
 
 
@@ -196,6 +197,10 @@ def _checked_trust(config: EdgeConfig) -> EdgeConfig:
         networks = Networks(config.trusted_networks)
     except ValueError as error:
         raise ConfigError(f"{variable('trusted_networks')}: {error}") from error
+    if config.tls_port and config.proxy_protocol != "off":
+        raise ConfigError(
+            f"{variable('proxy_protocol')}: the edge reads none before a TLS handshake; unset {variable('tls_port')}"
+        )
     for field in ("proxy_protocol", "forwarded"):
         value = getattr(config, field)
         if value != "off" and not len(networks):

@@ -18,11 +18,11 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from edge._connection import Connection, Tier
+from edge._connection import Tier
 from edge._counters import Counters
 from edge._front import ORIGIN_SHARD, Answer, Front
 from edge.clock import monotonic_ms
@@ -35,7 +35,15 @@ from wire.errors import FormatError
 
 log = structlog.get_logger("edge.resolver")
 
+SHARE_MAX: Final = 256  # waiters of one flight answered in one loop turn: a millisecond or two
 BATCH_MAX: Final = 256  # keys of one MGET: longer ones would hold up the shard's other clients
+
+
+class Waiter(Protocol):
+    """A request of the door, or of another server (rsgi.py)."""
+
+    def answer(self, answer: Answer, tier: Tier) -> None:
+        """Take the answer; called once."""
 
 
 @dataclass(slots=True)
@@ -45,7 +53,7 @@ class Flight:
     key: bytes
     key_hash: int
     is_refresh: bool
-    waiters: list[Connection] = field(default_factory=list)
+    waiters: list[Waiter] = field(default_factory=list)
     is_cacheable: bool = True  # no push came for the key since the flight began
 
 
@@ -92,10 +100,10 @@ class Resolver:
 
     # ---- from the Front
 
-    def resolve(self, key: bytes, key_hash: int, connection: Connection) -> None:
+    def resolve(self, key: bytes, key_hash: int, waiter: Waiter) -> None:
         """Called by Front on a miss."""
         if self._waiters >= self._config.waiters_max:
-            self._reject(connection)
+            self._reject(waiter)
             return
         flight = self._flights.get(key)
         if flight is not None:
@@ -104,10 +112,10 @@ class Resolver:
             flight = self._board(Flight(key, key_hash, is_refresh=False))
             self._misses += 1
         else:
-            self._reject(connection)
+            self._reject(waiter)
             return
         self._waiters += 1
-        flight.waiters.append(connection)
+        flight.waiters.append(waiter)
 
     def refresh(self, key: bytes, key_hash: int) -> bool:
         """Look the key up at its shard though nobody waits for it; whether that is under way now.
@@ -136,9 +144,9 @@ class Resolver:
         if flight is not None:
             flight.is_cacheable = False
 
-    def _reject(self, connection: Connection) -> None:
+    def _reject(self, waiter: Waiter) -> None:
         self._counters.add("flights_rejected")
-        self._call_soon(connection.answer, self._front.unresolved(), "none")
+        self._call_soon(waiter.answer, self._front.unresolved(), "none")
 
     # ---- the shard
 
@@ -202,12 +210,15 @@ class Resolver:
                 self._close(flight)
 
     def _ask_origin(self, flight: Flight) -> None:
+        generation = self._front.generation(ORIGIN_SHARD)
+
         def on_record(record: bytes | None) -> None:
             answer = self._read(flight.key, record)
             if answer is None:
                 self._fall_back(flight)
             else:
-                self._settle(flight, answer, "origin", Source(ORIGIN_SHARD, 0, jittered(self._config.origin_ttl_ms)))
+                source = Source(ORIGIN_SHARD, generation, jittered(self._config.origin_ttl_ms))
+                self._settle(flight, answer, "origin", source)
 
         def on_failure() -> None:
             self._fall_back(flight)
@@ -240,8 +251,14 @@ class Resolver:
         self._close(flight)
         if flight.is_cacheable and source is not None:
             self._front.remember(flight.key, answer, source.shard, source.generation, source.ttl_ms)
-        for connection in flight.waiters:
-            connection.answer(answer, tier)
+        self._answer(flight.waiters, answer, tier)
+
+    def _answer(self, waiters: Sequence[Waiter], answer: Answer, tier: Tier) -> None:
+        """Answer a herd in shares, so that the others' requests do not wait for all of it."""
+        for waiter in waiters[:SHARE_MAX]:
+            waiter.answer(answer, tier)
+        if len(waiters) > SHARE_MAX:
+            self._call_soon(self._answer, waiters[SHARE_MAX:], answer, tier)
 
     def _close(self, flight: Flight) -> None:
         """Let nobody join any more, and give the flight's place free."""

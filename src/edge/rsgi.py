@@ -18,7 +18,7 @@ from edge._connection import Tier
 from edge._counters import BLOCK_BYTES
 from edge._forwarded import Forwarding, client_of
 from edge._front import Answer
-from edge._gate import Gate
+from edge._gate import Gate, Whole
 from edge.assignment import Assignment
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig, load
@@ -28,7 +28,7 @@ from edge.worker import Worker
 FIELDS: Final = {Forwarding.FORWARDED: "forwarded", Forwarding.X_FORWARDED_FOR: "x-forwarded-for"}
 
 
-class Waiter:
+class Request:
     """A request that waits for the resolver."""
 
     __slots__ = ("_reply",)
@@ -63,7 +63,7 @@ class Application:
     async def _start(self) -> None:
         memory = mmap.mmap(-1, BLOCK_BYTES)
         name = f"rsgi-{os.getpid()}"
-        self._worker = Worker(self._config, Assignment(0, 0, (), (), memory, ()), name)
+        self._worker = Worker(self._config, _alone(memory), name)
         self._running = asyncio.create_task(self._worker.run())
         self._gates = (Gate(self._worker.front, self._config, False), Gate(self._worker.front, self._config, True))
         await self._worker.until_serving(self._config.ready_timeout_ms)
@@ -81,20 +81,20 @@ class Application:
         if len(found) == 2:
             found = await self._look_up(scope, gate, *found)
         status, fields, body = found
-        if not body:
-            protocol.response_empty(status, fields)
-        elif method == "HEAD":
+        if method == "HEAD":
             protocol.response_empty(status, [*fields, ("content-length", str(len(body)))])
+        elif not body:
+            protocol.response_empty(status, fields)
         else:
             protocol.response_bytes(status, fields, body)
 
-    async def _look_up(self, scope: Any, gate: Gate, key: bytes, key_hash: int) -> tuple[int, list[tuple[str, str]], bytes]:
+    async def _look_up(self, scope: Any, gate: Gate, key: bytes, key_hash: int) -> Whole:
         client = self._client_key(scope)
         if not self._budgets.take_token(client, monotonic_ms()):
             return gate.refusal()
         self._budgets.give_token(client)
         reply: asyncio.Future[tuple[Answer, Tier]] = asyncio.get_running_loop().create_future()
-        self._worker.resolve(key, key_hash, Waiter(reply))
+        self._worker.resolver.resolve(key, key_hash, Request(reply))
         answer, tier = await reply
         if answer.is_absent:
             self._budgets.take_token(client, monotonic_ms())
@@ -107,6 +107,11 @@ class Application:
             head = "".join(f"{field}: {value}\r\n" for value in scope.headers.get_all(field)) + "\r\n"
             peer = client_of(self._forwarding, head.encode("latin-1"), self._trusted, peer)
         return self._keys.key(peer)
+
+
+def _alone(memory: mmap.mmap) -> Assignment:
+    """No listening sockets and nobody to report to."""
+    return Assignment(slot=0, block=0, is_successor=False, plain=(), tls=(), counters=memory, certificates=())
 
 
 def create() -> Application:

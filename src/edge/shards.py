@@ -28,7 +28,7 @@ import hiredis
 import structlog
 
 from edge._counters import Counters
-from edge._front import Front
+from edge._front import ORIGIN_SHARD, Front
 from edge.acknowledgement import Acknowledgement
 from edge.breaker import Breaker, State
 from edge.clock import monotonic_ms, monotonic_us
@@ -45,6 +45,7 @@ RECONNECT_MS_MAX: Final = 1000
 STEADY_MS: Final = 10_000  # a connection that lived this long was a good one: the next is made soon
 # Commands sent and not answered: more than the largest number of batches that a loop turn makes.
 PENDING_MAX: Final = 1024
+LEAVE_S: Final = 0.2  # for a shard to take a heartbeat away; without that it ends by itself in seconds
 DOCUMENTS_MS: Final = 100  # at most so often are they read because of fences: they may be a megabyte
 # A sweep that comes so late finds deadlines over because this worker stood still, with the replies in its sockets.
 LATE_MS: Final = 200
@@ -106,6 +107,7 @@ class Shard:
         self._acknowledgement: Acknowledgement
         self._greeted: asyncio.Future[None] | None = None
         self._was_reported = False
+        self._has_left = False  # no heartbeat is sent any more
         self._swept_ms = monotonic_ms()
         self._state_seen = self.breaker.state
         self._row = None if number is None else self._counters.shard(number)
@@ -198,6 +200,9 @@ class Shard:
         if self._standing.is_greeted:
             return
         self._standing.is_greeted = True
+        if self.number is not None:
+            # What PostgreSQL said before pushes came from here may be from before a change that was pushed to nobody.
+            self._front.distrust(ORIGIN_SHARD)
         if self._greeted is not None and not self._greeted.done():
             self._greeted.set_result(None)
         if self.number is not None:
@@ -367,6 +372,8 @@ class Shard:
         session.send(("PING",), on_pong)
 
     def _beat(self, session: Session) -> None:
+        if self._has_left:
+            return
         standing = self._standing
         sent_ms = standing.heartbeat_ms = monotonic_ms()
         heartbeat = wire_heartbeat.Heartbeat(
@@ -385,6 +392,19 @@ class Shard:
 
         key = keys.edge_key(self._edge_id)
         session.send(("SET", key, wire_heartbeat.encode(heartbeat), "PX", wire_heartbeat.EXPIRES_MS), on_beat)
+
+    async def leave(self) -> None:
+        """Take the heartbeat away, so that nobody waits for this edge's acknowledgement; it must serve no more."""
+        session = self._session
+        if session is None or self.number is None or not self._standing.is_greeted:
+            return
+        self._has_left = True
+        is_gone = asyncio.Event()
+        session.send(("DEL", keys.edge_key(self._edge_id)), lambda _reply: is_gone.set())
+        try:
+            await asyncio.wait_for(is_gone.wait(), LEAVE_S)
+        except TimeoutError:
+            log.info("heartbeat left to end by itself", shard=self.id)
 
     def _renew_trust(self) -> None:
         if self.number is None or self._row is None:

@@ -11,7 +11,6 @@ idle may ask once more within drain_idle_ms; after drain_ms what is left is cut.
 import asyncio
 import email.utils
 import resource
-import signal
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -27,11 +26,10 @@ from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.entrance import Entrance
 from edge.lag import Lag
-from edge.log import on_loop_error
 from edge.origin import Origin
 from edge.resolver import Resolver
 from edge.shards import Listener, Shard
-from edge.snapshot import Keeper
+from edge.snapshot import Keeper, warm
 from edge.topology import Map, Store, build, placement, read_domains, read_topology
 from wire import keys
 from wire.domains import Domains
@@ -46,34 +44,36 @@ PAGE_BYTES: Final = resource.getpagesize()
 class Worker:
     """The parts of one worker, and what connects them."""
 
-    def __init__(self, config: EdgeConfig, assignment: Assignment) -> None:
+    def __init__(self, config: EdgeConfig, assignment: Assignment, name: str = "") -> None:
         self._config = config
         self._assignment = assignment
         # By block, not by slot: a draining worker and its successor each speak for themselves.
-        self._edge_id = f"{config.id}.{assignment.block}"
+        self._edge_id = f"{config.id}.{name or assignment.block}"
         self._counters = Counters(assignment.counters, assignment.block)
         self._origin = Origin(config, self._counters)
-        self._resolver = Resolver(config, self._counters, self._origin)
-        self._front = Front(
+        self.resolver = Resolver(config, self._counters, self._origin)
+        self.front = Front(
             self._counters,
             Cache(config.cache_bytes),
             Cache(config.absence_cache_bytes),
-            self._resolver.resolve,
-            self._resolver.refresh,
+            self.resolver.resolve,
+            self.resolver.refresh,
             config,
         )
-        self._resolver.bind(self._front)
-        self._listener = Listener(self._on_document, self._resolver.on_invalidated)
-        self._entrance = Entrance(config, self._front, assignment, self._until)
+        self.resolver.bind(self.front)
+        self._listener = Listener(self._on_document, self.resolver.on_invalidated)
+        self._entrance = Entrance(config, self.front, assignment, self._until)
         self._store = Store(config.state_dir)
-        self._keeper = Keeper(config, assignment.slot, self._front.links, self._counters)
+        self._keeper = Keeper(config, assignment.slot, self.front.links, self._counters)
         self._map: Map | None = None
         self._domains: Domains | None = None
         self._shards: dict[int, Shard] = {}
         self._tasks: dict[Shard, asyncio.Task[None]] = {}
+        self._seeds: dict[Shard, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._stopping = asyncio.Event()
+        self._restored: list[bytes] = []
         self._is_serving = False
         self._date_s = 0
 
@@ -95,7 +95,7 @@ class Worker:
                 return
             self._domains = domains
             default = domains.default_id if self._config.unknown_host == "default" else 0
-            self._front.set_hosts({host.encode("ascii"): number for host, number in domains.hosts.items()}, default)
+            self.front.set_hosts({host.encode("ascii"): number for host, number in domains.hosts.items()}, default)
         if not is_stored:
             self._keep(key, data)
 
@@ -118,30 +118,38 @@ class Worker:
         for number, shard in self._shards.items():
             if shards.get(number) is not shard:
                 self._tasks.pop(shard).cancel()
+        for number in self._shards.keys() - shards.keys():
+            self._counters.shard(number).clear()
         if old is not None and placement(old.topology) != placement(new_map.topology):
             # An entry is covered by pushes only while its shard owns its key.
             for number in {*self._shards, *shards}:
-                self._front.distrust(number)
+                self.front.distrust(number)
         self._map, self._shards = new_map, shards
-        self._resolver.route(new_map, shards)
+        self.resolver.route(new_map, shards)
         self._counters.set("epoch", new_map.topology.epoch)
         self._counters.set("shards_known", len(shards))
         log.info("topology adopted", epoch=new_map.topology.epoch, shards=len(shards))
 
     def _open(self, described: ShardDescription, number: int) -> Shard:
         shard = Shard(
-            described.id, described.url, number, front=self._front, config=self._config, listener=self._listener
+            described.id, described.url, number, front=self.front, config=self._config, listener=self._listener
         )
         self._tasks[shard] = self._spawn(shard.run(self._edge_id))
         return shard
 
     # ---- life
 
+    def stop(self) -> None:
+        """Drain, then end."""
+        self._stopping.set()
+
+    async def until_serving(self, timeout_ms: int) -> bool:
+        """Wait until it serves; whether it does in time."""
+        await self._until(lambda: self._is_serving or self._stopping.is_set(), timeout_ms)
+        return self._is_serving
+
     async def run(self) -> None:
-        """Serve until SIGTERM; raises what ended a background task that should not have ended."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
-        loop.set_exception_handler(on_loop_error)
+        """Serve until `stop`; raises what ended a background task that should not have ended."""
         self._counters.clear()
         self._spawn(self._origin.run())
         self._spawn(self._sweep())
@@ -151,8 +159,10 @@ class Worker:
                 self._is_serving = True
                 log.info("worker serves")
                 self._spawn(self._keeper.run())
+                self._spawn(warm(self._restored, self.resolver.refresh, self._config.stale_ms))
                 await self._stopping.wait()
                 await self._entrance.drain()
+                await asyncio.gather(*(shard.leave() for shard in self._shards.values()))
                 await self._keeper.write()
         finally:
             self._counters.set("is_ready", 0)
@@ -163,19 +173,14 @@ class Worker:
 
     async def _boot(self) -> bool:
         """Wait for a topology, then for its shards; whether the worker may serve."""
-        await self._keeper.restore()
+        self._restored = await self._keeper.restore()
         for key in (keys.DOMAINS, keys.TOPOLOGY):
             data = self._store.read(key)
             if data is not None:
                 self._adopt(key, data, is_stored=True)
-        seeds = [
-            self._spawn(
-                Shard("seed", url, None, front=self._front, config=self._config, listener=self._listener).run(
-                    self._edge_id
-                )
-            )
-            for url in self._config.seeds
-        ]
+        for url in self._config.seeds:
+            seed = Shard("seed", url, None, front=self.front, config=self._config, listener=self._listener)
+            self._seeds[seed] = self._spawn(seed.run(self._edge_id))
         await self._until(lambda: self._stopping.is_set() or None not in (self._map, self._domains))
         # A shard that is down must not keep the others' links from being served: the origin has its links.
         await self._until(
@@ -183,8 +188,9 @@ class Worker:
             timeout_ms=2 * self._config.connect_timeout_ms,
         )
         if any(shard.is_usable for shard in self._shards.values()):
-            for seed in seeds:  # else they stay: the stored topology may name shards that have moved
-                seed.cancel()
+            for task in self._seeds.values():  # else they stay: the stored topology may name shards that have moved
+                task.cancel()
+            self._seeds.clear()
         if self._assignment.is_successor:
             # It takes clients from a worker that serves: better none than such as it could not answer.
             await self._until(lambda: self._stopping.is_set() or self._can_resolve())
@@ -195,10 +201,10 @@ class Worker:
         lag = Lag(self._counters, monotonic_ms())
         while True:
             now_ms = monotonic_ms()
-            for shard in list(self._shards.values()):
+            for shard in (*self._shards.values(), *self._seeds):
                 shard.sweep(now_ms)
             self._origin.sweep(now_ms)
-            self._resolver.report()
+            self.resolver.report()
             self._entrance.sweep()
             self._report(now_ms)
             slept_us = time.monotonic_ns() // 1000
@@ -209,8 +215,8 @@ class Worker:
         second = int(time.time())
         if second != self._date_s:
             self._date_s = second
-            self._front.set_date(email.utils.formatdate(second, usegmt=True).encode("ascii"))
-            for name, cache in (("link", self._front.links), ("absence", self._front.absences)):
+            self.front.set_date(email.utils.formatdate(second, usegmt=True).encode("ascii"))
+            for name, cache in (("link", self.front.links), ("absence", self.front.absences)):
                 self._counters.set(f"l1_{name}_bytes", cache.used_bytes)
                 self._counters.set(f"l1_{name}_entries", len(cache))
             self._counters.set("memory_bytes", _memory_bytes())

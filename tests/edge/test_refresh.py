@@ -1,13 +1,14 @@
 """Refreshing: an entry is looked up before its time ends, by nobody's waiting and at nobody's cost."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from edge.breaker import FAILURES_MAX
 from edge.clock import monotonic_ms
 from tests.edge.rig import running_rig, until
-from tests.edge.stand import Shards, insert_link, migrate, stalled
+from tests.edge.stand import Shards, eventually, insert_link, migrate, running_edge, stalled
 from tests.stack.fixtures import RedisFactory
 from wire import keys
 
@@ -156,3 +157,13 @@ def test_refresh_that_a_push_overtakes_is_not_kept(shards: Shards) -> None:
             assert await rig.get("abc") == (302, "https://one.example/")
 
     asyncio.run(run())
+
+
+@pytest.mark.slow
+def test_link_in_demand_is_looked_up_before_its_time_ends(shards: Shards, tmp_path: Path) -> None:
+    """While it is asked for, every request of it is answered from memory, however short its time is."""
+    shards.put("hot", "https://example.com/")
+    with running_edge(tmp_path / "edge", [shards.servers[0].url], ttl_ms=500) as edge:
+        assert edge.get("/hot").status == 302
+        eventually(lambda: edge.get("/hot").status == 302 and edge.metric("refreshes_total") >= 4, "it is refreshed")
+        assert edge.metric("answers_by_tier_total", '{tier="shard"}') == 1
