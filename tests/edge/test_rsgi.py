@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from control.dev.ports import free_ports
 from tests.edge.stand import DEADLINE_S, HOST, Edge, Shards, eventually, running_edge
 from tests.stack.fixtures import RedisFactory
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "root_target": "https://example.com/home",
     "robots": "disallow",
     "referrer_policy": "no-referrer",
@@ -133,9 +134,7 @@ def test_scan_for_codes_is_refused_as_at_the_door(edge: Edge, granian: int) -> N
 
 def test_change_of_a_link_reaches_it(shards: Shards, granian: int) -> None:
     """Freshness is that of the edge: by push."""
-    shards.put("fresh", "https://example.com/1")
-    eventually(
-        lambda: ask(granian, "GET", "/fresh", HOST)[1]["Location"] == "https://example.com/1", "the link is there"
-    )
-    shards.put("fresh", "https://example.com/2", version=2)
-    eventually(lambda: ask(granian, "GET", "/fresh", HOST)[1]["Location"] == "https://example.com/2", "it has changed")
+    for version in (1, 2):
+        target = f"https://example.com/{version}"
+        shards.put("fresh", target, version=version)
+        eventually(lambda target=target: ask(granian, "GET", "/fresh", HOST)[1]["Location"] == target, "it is there")
