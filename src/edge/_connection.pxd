@@ -27,7 +27,7 @@ cdef class Roster:
     cdef list _connections              # each knows its place in it
     cdef size_t _cursor                 # the sweep goes on here
     cdef list _deferred                 # served up to their share of this turn, with requests left
-    cdef object _call_soon              # the loop's
+    cdef object call_soon               # the loop's
     cdef int64_t[PHASES] _limits_ms     # 0: none
     cdef size_t _connections_max
     cdef int pipeline_max               # requests of one connection answered in one turn

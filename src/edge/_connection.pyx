@@ -68,7 +68,7 @@ cdef class Roster:
         self.front = front
         self._connections = []
         self._deferred = []
-        self._call_soon = call_soon
+        self.call_soon = call_soon
         self._limits_ms[<int>FRESH] = config.first_byte_timeout_ms
         self._limits_ms[<int>IN_HEAD] = config.head_timeout_ms
         self._limits_ms[<int>IDLE] = config.idle_timeout_ms
@@ -137,7 +137,7 @@ cdef class Roster:
         self.front.counters.count(LIMIT_PIPELINE)
         connection._is_deferred = True
         if not self._deferred:
-            self._call_soon(self._serve_deferred)
+            self.call_soon(self._serve_deferred)
         self._deferred.append(connection)
         return 0
 

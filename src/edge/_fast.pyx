@@ -386,7 +386,9 @@ cdef class StreamConnection(Connection):
             transport.abort()
             return
         self._roster.enter(self)
-        transport.set_write_buffer_limits(0)    # pause_writing as soon as the client does not take everything
+        # pause_writing as soon as the client does not take everything. Not 0: uvloop's TLS would pause and resume at
+        # every write, as no bytes are no fewer than 0.
+        transport.set_write_buffer_limits(1, 0)
         socket = transport.get_extra_info("socket")
         address_of_peer(socket.fileno(), &self._client)
         if not self._roster.admit(self, <int>socket.family == AF_UNIX):
@@ -409,19 +411,21 @@ cdef class StreamConnection(Connection):
             self._watch()
 
     def eof_received(self):
-        """A half-closed client still gets its answers; returning True keeps the transport open for them."""
+        """Over TLS the end of one direction is the end of both: the loop's transport closes, whatever is said here."""
         self._is_ended = True
-        return self._is_waiting or self._is_deferred or self._is_unsent
 
     def pause_writing(self):
         self._is_unsent = True
-        self._front.read_clock()
         self._phase = UNSENT
-        self._since_ms = self._front.now_ms
+        self._since_ms = self._front.read_clock()
 
     def resume_writing(self):
+        """The transport may call this from within its write: the next requests are served in a turn of their own."""
         self._is_unsent = False
-        self._front.read_clock()
+        self._roster.call_soon(self._resume)
+
+    def _resume(self):
+        self._front.begin()
         self._go_on()
 
     def connection_lost(self, error):

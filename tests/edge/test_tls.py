@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ class TlsEdge:
 
 
 @contextmanager
-def tls_edge(tmp_path: Path, shards: Shards, folder: Path, **settings: int) -> Iterator[TlsEdge]:
+def tls_edge(tmp_path: Path, shards: Shards, folder: Path, **settings: Any) -> Iterator[TlsEdge]:
     """An edge with TLS."""
     (port,) = free_ports(1)
     with running_edge(tmp_path / "edge", [shards.servers[0].url], tls_port=port, tls_dir=folder, **settings) as edge:
