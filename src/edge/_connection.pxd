@@ -26,6 +26,7 @@ cdef class Roster:
     cdef readonly Front front
     cdef list _connections              # each knows its place in it
     cdef size_t _cursor                 # the sweep goes on here
+    cdef size_t _share                  # connections seen in one sweep of this round
     cdef list _deferred                 # served up to their share of this turn, with requests left
     cdef object call_soon               # the loop's
     cdef int64_t[PHASES] _limits_ms     # 0: none

@@ -165,18 +165,22 @@ cdef class Roster:
 
     def sweep(self):
         """End what takes longer than it may; called some twenty times a second, sees each connection once a second."""
-        cdef size_t share = len(self._connections) // SWEEP_SHARES + 1
         cdef Connection connection
-        self.front.read_clock()
-        for _ in range(share):
-            if self._cursor >= <size_t>len(self._connections):
-                self._cursor = 0
-                if not self._connections:
-                    return
+        cdef size_t left
+        self.front.begin()
+        if self._cursor >= <size_t>len(self._connections):
+            self._cursor = 0
+            self._share = 0
+        # Within a round the shares grow with what comes, but do not shrink as clients leave.
+        left = self._share = max(self._share, <size_t>(len(self._connections) // SWEEP_SHARES + 1))
+        while left > 0 and self._cursor < <size_t>len(self._connections):
+            left -= 1
             connection = <Connection>self._connections[self._cursor]
-            self._cursor += 1
             if connection._phase != WAITING and self.front.now_ms - connection._since_ms >= self._limit_ms(connection._phase):
                 connection._on_limit()
+            # Where one has left, the last has taken its place: it is seen next.
+            if self._cursor < <size_t>len(self._connections) and self._connections[self._cursor] is connection:
+                self._cursor += 1
 
     def close_idle(self):
         cdef Connection connection

@@ -309,7 +309,8 @@ cdef class SocketConnection(Connection):
         """
         if self._fd < 0:
             return 0
-        if not self._is_more_due or self._is_ended:
+        # Held: bytes came that were never read.
+        if self._is_ended or not (self._is_more_due or self._is_held or self._carry_size > 0):
             return self._close()
         if self._phase != LINGERING:
             self._phase = LINGERING
@@ -418,10 +419,20 @@ cdef class StreamConnection(Connection):
         self._is_unsent = True
         self._phase = UNSENT
         self._since_ms = self._front.read_clock()
+        self._count_unsent(self._transport.get_write_buffer_size())
+        if self._roster.unsent_size > self._roster.unsent_max:
+            self._front.counters.count(LIMIT_UNSENT_BYTES)
+            self._drop()
+
+    cdef int _count_unsent(self, size_t size) noexcept:
+        self._roster.unsent_size += size - self._unsent_size
+        self._unsent_size = size
+        return 0
 
     def resume_writing(self):
         """The transport may call this from within its write: the next requests are served in a turn of their own."""
         self._is_unsent = False
+        self._count_unsent(0)
         self._roster.call_soon(self._resume)
 
     def _resume(self):
@@ -429,5 +440,6 @@ cdef class StreamConnection(Connection):
         self._go_on()
 
     def connection_lost(self, error):
+        self._count_unsent(0)
         if self._is_open:
             self._roster.leave(self)

@@ -12,7 +12,10 @@ class Gate:
 
     def __init__(self, front: Front, config: EdgeConfig, is_tls: bool) -> None: ...
     def answer(self, method: str, host: str | None, path: str) -> Whole | tuple[bytes, int]:
-        """The answer to a request, or the key and its hash if its link has to be looked up."""
+        """The answer to a request, or the key and its hash if its link has to be looked up.
+
+        `host` is empty for an HTTP/1.0 request without one, and None where there is none that could be read.
+        """
 
     def answered(self, answer: Answer, tier: Tier) -> Whole:
         """The answer that a look-up led to."""

@@ -16,7 +16,7 @@ from edge._counters cimport TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_SHARD, TIER_ST
 from edge._front cimport ABSENT, PREFIX_BYTES_MAX, REDIRECT, UNRESOLVED, Answer, Front, status_counter
 from edge._host cimport trim_host
 from edge._http cimport (
-    BAD_REQUEST, FOUND, GONE, METHOD_NOT_ALLOWED, NOT_FOUND, TEMPORARY, TOO_MANY_REQUESTS, UNAVAILABLE,
+    BAD_REQUEST, FOUND, GONE, METHOD_NOT_ALLOWED, NOT_FOUND, NOT_IMPLEMENTED, TEMPORARY, TOO_MANY_REQUESTS, UNAVAILABLE,
 )
 from edge._path cimport CODE_BYTES_MAX, NO_CODE, classify_path, decode_code
 from edge._record cimport NO_MAX_AGE
@@ -28,6 +28,9 @@ cdef enum:
     KEY_BYTES_MAX = PREFIX_BYTES_MAX + CODE_BYTES_MAX
 
 _TIERS = {"shard": TIER_SHARD, "origin": TIER_ORIGIN, "stale": TIER_STALE, "none": TIER_NONE}
+
+# Known and not served, as _http has it.
+OTHER_METHODS = frozenset(("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
 
 # Status, fields, body. The lists are shared between answers: a server must not change them.
 Whole = tuple[int, list[tuple[str, str]], bytes]
@@ -63,15 +66,22 @@ cdef class Gate:
         cdef int prefix_size, code_size, domain, size
         cdef uint64_t key_hash
         cdef Entry* entry
+        cdef bint is_served = method == "GET" or method == "HEAD"
         self._front.begin()
-        if method != "GET" and method != "HEAD":
-            return self._error(METHOD_NOT_ALLOWED, TIER_NONE)
+        if self._front.hosts_revision == 0:     # no table of domains came yet: nobody knows what is absent (I5)
+            return self._error(UNAVAILABLE, TIER_NONE)
+        if not is_served and method not in OTHER_METHODS:
+            return self._error(NOT_IMPLEMENTED, TIER_NONE)
         if host is None:
             return self._error(BAD_REQUEST, TIER_NONE)
         raw_host = host.encode("utf-8")
-        size = trim_host(PyBytes_AS_STRING(raw_host), PyBytes_GET_SIZE(raw_host))
+        size = 0
+        if raw_host:
+            size = trim_host(PyBytes_AS_STRING(raw_host), PyBytes_GET_SIZE(raw_host))
         if size < 0:
             return self._error(BAD_REQUEST, TIER_NONE)
+        if not is_served:
+            return self._error(METHOD_NOT_ALLOWED, TIER_NONE)
         domain = self._front.hosts.get(raw_host[:size].lower(), self._front.default_domain)
         if domain == 0:
             return self._error(NOT_FOUND, TIER_NONE)

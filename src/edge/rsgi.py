@@ -8,12 +8,14 @@ codes. Settings are the edge's; those about listening, workers and connections a
 import asyncio
 import mmap
 import os
+import signal
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from edge._budget import Budgets
-from edge._client import ClientKeys, Networks
+from edge._client import ClientKeys, Networks, canonical
 from edge._connection import Tier
 from edge._counters import BLOCK_BYTES
 from edge._forwarded import Forwarding, client_of
@@ -24,6 +26,8 @@ from edge.clock import monotonic_ms
 from edge.config import EdgeConfig, load
 from edge.log import configure
 from edge.worker import Worker
+
+log = structlog.get_logger("edge.rsgi")
 
 FIELDS: Final = {Forwarding.FORWARDED: "forwarded", Forwarding.X_FORWARDED_FOR: "x-forwarded-for"}
 
@@ -52,6 +56,7 @@ class Application:
         self._forwarding = Forwarding[config.forwarded.replace("-", "_").upper()]
         self._keys = ClientKeys(os.urandom(16))
         self._budgets = Budgets(config.budget_clients_max, config.unknown_codes_per_s, config.unknown_codes_burst)
+        self._is_stopping = False
         self._worker: Worker
         self._running: asyncio.Task[None]
         self._gates: tuple[Gate, Gate]
@@ -65,11 +70,19 @@ class Application:
         name = f"rsgi-{os.getpid()}"
         self._worker = Worker(self._config, _alone(memory), name)
         self._running = asyncio.create_task(self._worker.run())
+        self._running.add_done_callback(self._on_end)
         self._gates = (Gate(self._worker.front, self._config, False), Gate(self._worker.front, self._config, True))
         await self._worker.until_serving(self._config.ready_timeout_ms)
 
+    def _on_end(self, running: "asyncio.Task[None]") -> None:
+        """Nobody pushes changes to this process any more: better none than one that answers from the past."""
+        if not self._is_stopping:
+            log.error("worker failed, its process ends", error=repr(running.exception()))
+            os.kill(os.getpid(), signal.SIGTERM)
+
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called by the server when its worker ends."""
+        self._is_stopping = True
         self._worker.stop()
         loop.run_until_complete(self._running)
 
@@ -77,7 +90,8 @@ class Application:
         """Answer one request."""
         gate = self._gates[scope.scheme == "https"]
         method = scope.method
-        found = gate.answer(method, scope.authority or scope.headers.get("host"), scope.path)
+        hosts = scope.headers.get_all("host")
+        found = gate.answer(method, hosts[0] if len(hosts) == 1 else _odd_host(scope, hosts), scope.path)
         if len(found) == 2:
             found = await self._look_up(scope, gate, *found)
         status, fields, body = found
@@ -101,12 +115,28 @@ class Application:
         return gate.answered(answer, tier)
 
     def _client_key(self, scope: Any) -> int:
-        peer = scope.client.rpartition(":")[0].strip("[]")
+        peer = _address(scope.client)
         if self._forwarding != Forwarding.OFF:
             field = FIELDS[self._forwarding]
-            head = "".join(f"{field}: {value}\r\n" for value in scope.headers.get_all(field)) + "\r\n"
-            peer = client_of(self._forwarding, head.encode("latin-1"), self._trusted, peer)
+            lines = [f"{field}: {value}" for value in scope.headers.get_all(field)]
+            head = "\r\n".join(("GET / HTTP/1.1", *lines, "", ""))
+            peer = client_of(self._forwarding, head.encode("latin-1", "replace"), self._trusted, peer)
         return self._keys.key(peer)
+
+
+def _odd_host(scope: Any, hosts: list[str]) -> str | None:
+    """The host of a request that has not just one Host field: HTTP/2 has an authority, HTTP/1.0 may have none."""
+    if hosts:
+        return None
+    return scope.authority or ("" if scope.http_version in ("1", "1.0") else None)
+
+
+def _address(client: str) -> str:
+    """The address of the server's `host:port`; "::", as of a Unix socket's peer, where it knows none."""
+    try:
+        return canonical(client.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return "::"
 
 
 def _alone(memory: mmap.mmap) -> Assignment:

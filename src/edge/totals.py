@@ -67,17 +67,18 @@ class Totals:
         """What the slot has counted over all of its processes; `serving` is the block of the one that serves."""
         values = dict(self._ended[slot])
         shards = dict(self._ended_shards[slot])
+        live: Mapping[str, Mapping[str, int]] = {}
         if serving is not None:
             values |= {name: self._blocks[serving].get(name) for name in GAUGES}
         for block in self._of(slot):
             counters = self._blocks[block]
             _add(values, counters.read(), COUNTED if block == serving else (*COUNTED, *AMOUNTS))
-            for shard, row in counters.shards().items():
+            rows = counters.shards()  # once: its worker may take another shard on meanwhile
+            for shard, row in rows.items():
                 shards[shard] = _sum(shards.get(shard, {}), row)
-        live = {} if serving is None else self._blocks[serving].shards()
-        return Worker(
-            values, {shard: shards[shard] | {name: row[name] for name in SHARD_GAUGES} for shard, row in live.items()}
-        )
+            if block == serving:
+                live = rows
+        return Worker(values, {shard: shards[shard] | _gauges(row) for shard, row in live.items()})
 
     def _of(self, slot: int) -> Iterable[int]:
         return (self.block(slot, generation) for generation in range(GENERATIONS))
@@ -90,3 +91,7 @@ def _add(values: dict[str, int], more: Mapping[str, int], names: Iterable[str]) 
 
 def _sum(counted: Mapping[str, int], row: Mapping[str, int]) -> dict[str, int]:
     return {name: counted.get(name, 0) + row[name] for name in SHARD_COUNTED}
+
+
+def _gauges(row: Mapping[str, int]) -> dict[str, int]:
+    return {name: row[name] for name in SHARD_GAUGES}

@@ -3,6 +3,7 @@
 import http.client
 import resource
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.edge.stand import DEADLINE_S, HOST, Edge, Shards, eventually, running_edge
+from tests.edge.stand import DEADLINE_S, HOST, Edge, Shards, eventually, running_edge, stalled
 from tests.stack.fixtures import RedisFactory
 
 REQUEST = f"GET /abc HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
@@ -76,6 +77,15 @@ def test_client_that_sends_nothing_is_closed_without_a_word(start: Start) -> Non
     with start(first_byte_timeout_ms=100) as edge, connect(edge) as client:
         assert read_all(client) == b""
         assert hits(edge, "first_byte_time") == 1
+
+
+def test_many_that_send_nothing_are_closed_in_time(start: Start) -> None:
+    """One that leaves the roster hides no other from the sweep: all end within their limit and a round."""
+    with start(first_byte_timeout_ms=1000) as edge, ExitStack() as stack:
+        clients = [stack.enter_context(connect(edge)) for _ in range(300)]
+        opened = time.monotonic()
+        assert [read_all(client) for client in clients] == [b""] * 300
+        assert time.monotonic() - opened < 2.9
 
 
 def test_head_that_does_not_end_is_answered_408(start: Start) -> None:
@@ -219,6 +229,21 @@ def test_answer_to_a_body_is_not_lost(start: Start) -> None:
         answer = read_all(client)
         assert answer.startswith(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/html; charset=utf-8\r\n")
         assert answer.endswith(b"</html>\n")
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_last_answer_is_not_lost_to_a_request_behind_it(start: Start, shards: Shards) -> None:
+    """The last request of a connection waits for its look-up; the next one is never read, and resets nothing."""
+    shards.put("cold", TARGET)
+    settings = {"connection_requests_max": 1, "reply_timeout_ms": 5000, "ping_timeout_ms": 9000}
+    with start(**settings) as edge, connect(edge) as client:
+        with stalled(shards.servers[0]) as resume:
+            client.sendall(REQUEST.replace(b"abc", b"cold"))
+            eventually(lambda: edge.metric("waiters") == 1, "the first waits")
+            client.sendall(REQUEST)
+            resume()
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 302 Found\r\n")
         assert answer.count(b"HTTP/1.1 ") == 1
 
 

@@ -1,6 +1,8 @@
 """Connections over TLS keep the door's order and limits: what a transport does differently must not show."""
 
+import contextlib
 import ssl
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,20 @@ def test_client_that_does_not_read_is_dropped(shards: Shards, folder: Path, tmp_
         with pytest.raises((OSError, ssl.SSLError)):
             flood(client)
         eventually(lambda: hits(edge.edge, "unsent_time") == 1, "the client is dropped")
+        assert edge.edge.get("/abc").status == 302
+
+
+def test_clients_that_do_not_read_hold_bounded_memory(shards: Shards, folder: Path, tmp_path: Path) -> None:
+    """Together, as over plain connections: whoever would take it over the bound is dropped."""
+    shards.put("big", "https://example.com/" + "a" * 8000)
+    with tls_edge(tmp_path, shards, folder, unsent_bytes_max=131_072) as edge, ExitStack() as stack:
+        for _ in range(8):
+            client = stack.enter_context(edge.connect(trusting(folder / "shop.crt")))
+            client.settimeout(0.2)
+            with contextlib.suppress(OSError):
+                flood(client)
+        eventually(lambda: hits(edge.edge, "unsent_bytes") >= 1, "a client is dropped")
+        assert edge.edge.metric("unsent_bytes") <= 131_072
         assert edge.edge.get("/abc").status == 302
 
 
