@@ -6,7 +6,7 @@ from edge._budget cimport Budgets, Tally
 from edge._cache cimport Entry
 from edge._client cimport Address, ClientKeys, Networks
 from edge._forwarded cimport Forwarding
-from edge._front cimport PREFIX_BYTES_MAX, Front
+from edge._front cimport PREFIX_BYTES_MAX, Answer, Front
 from edge._host cimport HOST_BYTES_MAX
 from edge._http cimport Head
 
@@ -28,7 +28,8 @@ cdef class Roster:
     cdef size_t _cursor                 # the sweep goes on here
     cdef size_t _share                  # connections seen in one sweep of this round
     cdef list _deferred                 # served up to their share of this turn, with requests left
-    cdef object call_soon               # the loop's
+    cdef object loop
+    cdef bint is_ending                 # whoever has no request under way is closed
     cdef int64_t[PHASES] _limits_ms     # 0: none
     cdef size_t _connections_max
     cdef int pipeline_max               # requests of one connection answered in one turn
@@ -47,6 +48,7 @@ cdef class Roster:
     cdef int enter(self, Connection connection) except -1
     cdef int leave(self, Connection connection) except -1
     cdef int defer(self, Connection connection) except -1
+    cdef int fail(self, Connection connection, object error) except -1
     cdef bint admit(self, Connection connection, bint is_local) noexcept
     cdef bint count_client(self, Connection connection) noexcept
 
@@ -107,3 +109,4 @@ cdef class Connection:
     cdef int _go_on(self) except -1
     cdef int _flush(self) except -1
     cdef int _on_limit(self) except -1
+    cdef int _take_answer(self, Answer answer, int tier) except -1

@@ -1,6 +1,6 @@
 """One client's connection, and the roster of all that are open."""
 
-from collections.abc import Callable
+import asyncio
 from typing import Literal
 
 from edge._front import Answer, Front
@@ -11,17 +11,17 @@ Tier = Literal["shard", "origin", "stale", "none"]
 class Roster:
     """The open connections of a worker, and their bounds in number and time: the limits of `config`.
 
-    `call_soon` is the loop's. `len()` is the number of open connections.
+    `len()` is the number of open connections.
     """
 
     front: Front
 
-    def __init__(self, front: Front, call_soon: Callable[..., object], config: EdgeConfig) -> None: ...
+    def __init__(self, front: Front, loop: asyncio.AbstractEventLoop, config: EdgeConfig) -> None: ...
     def sweep(self) -> None:
         """End what takes longer than it may; to be called some twenty times a second, sees all once a second."""
 
     def close_idle(self) -> int:
-        """Close the connections in which no request has begun; how many are open, those that are closing among them."""
+        """Close the connections in which no request has begun, now and from now on; how many are still open."""
 
     def close(self) -> None:
         """Close all connections at once."""

@@ -34,7 +34,7 @@ from libc.string cimport memcmp, memcpy
 
 from edge._cache cimport entry_payload
 from edge._counters cimport (
-    CONNECTIONS_CLOSED, CONNECTIONS_OPENED, LIMIT_CLIENT_CONNECTIONS, LIMIT_CLIENT_UNKNOWN_CODES, LIMIT_FIRST_BYTE_TIME,
+    CONNECTION_FAILURES, CONNECTIONS_CLOSED, CONNECTIONS_OPENED, LIMIT_CLIENT_CONNECTIONS, LIMIT_CLIENT_UNKNOWN_CODES, LIMIT_FIRST_BYTE_TIME,
     LIMIT_HEAD_TIME, LIMIT_IDLE_TIME, LIMIT_LINGER_TIME, LIMIT_PIPELINE, LIMIT_REQUESTS, LIMIT_UNSENT_TIME,
     PROXY_HEADERS_REFUSED, TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_SHARD, TIER_STALE,
 )
@@ -64,11 +64,11 @@ _FORWARDING = {"off": OFF, "forwarded": FORWARDED, "x-forwarded-for": X_FORWARDE
 @cython.final
 cdef class Roster:
 
-    def __init__(self, Front front not None, call_soon, config):
+    def __init__(self, Front front not None, loop, config):
         self.front = front
         self._connections = []
         self._deferred = []
-        self.call_soon = call_soon
+        self.loop = loop
         self._limits_ms[<int>FRESH] = config.first_byte_timeout_ms
         self._limits_ms[<int>IN_HEAD] = config.head_timeout_ms
         self._limits_ms[<int>IDLE] = config.idle_timeout_ms
@@ -137,7 +137,7 @@ cdef class Roster:
         self.front.counters.count(LIMIT_PIPELINE)
         connection._is_deferred = True
         if not self._deferred:
-            self.call_soon(self._serve_deferred)
+            self.loop.call_soon(self._serve_deferred)
         self._deferred.append(connection)
         return 0
 
@@ -147,7 +147,18 @@ cdef class Roster:
         deferred, self._deferred = self._deferred, []
         for connection in deferred:
             connection._is_deferred = False
-            connection._go_on()
+            try:
+                connection._go_on()
+            except Exception as error:
+                self.fail(connection, error)
+
+    cdef int fail(self, Connection connection, object error) except -1:
+        """A defect, or no memory: it costs the one connection, and everybody hears of it."""
+        self.front.out_size = 0
+        self.front.counters.count(CONNECTION_FAILURES)
+        connection._drop()
+        self.loop.call_exception_handler({"message": "connection dropped", "exception": error})
+        return 0
 
     cdef int64_t _limit_ms(self, int phase) noexcept:
         """The phase's limit; while places are scarce, in proportion to those that are free.
@@ -177,7 +188,10 @@ cdef class Roster:
             left -= 1
             connection = <Connection>self._connections[self._cursor]
             if connection._phase != WAITING and self.front.now_ms - connection._since_ms >= self._limit_ms(connection._phase):
-                connection._on_limit()
+                try:
+                    connection._on_limit()
+                except Exception as error:
+                    self.fail(connection, error)
             # Where one has left, the last has taken its place: it is seen next.
             if self._cursor < <size_t>len(self._connections) and self._connections[self._cursor] is connection:
                 self._cursor += 1
@@ -185,6 +199,7 @@ cdef class Roster:
     def close_idle(self):
         cdef Connection connection
         self.front.begin()
+        self.is_ending = True
         for connection in list(self._connections):
             if connection._phase == IDLE or connection._phase == FRESH:
                 connection._shut()
@@ -244,6 +259,8 @@ cdef class Connection:
                 self._roster.defer(self)
                 break
             left -= 1
+            if at > 0:
+                self._front.read_clock()        # between two requests the worker may have slept (I4)
             taken = resume_head(data + at, size - at, scanned, &head)
             if taken == 0:
                 self._scanned = size - at
@@ -304,6 +321,8 @@ cdef class Connection:
             return self._shut()
         elif self._carry_size > 0:
             phase = IN_HEAD
+        elif self._roster.is_ending:
+            return self._shut()
         elif self._requests == 0:
             phase = FRESH
         if phase != self._phase or was_answered:
@@ -485,23 +504,30 @@ cdef class Connection:
     # ------------------------------------------------------------------------------------------------ public API
 
     def answer(self, Answer answer not None, str tier not None):
-        """Answer the request that waits. Called by the resolver, once for each call of its own."""
-        cdef int place = _TIERS[tier]
+        """Answer the request that waits. Called by the resolver, once for each call of its own; raises nothing."""
         if not self._is_open or not self._is_waiting:
             return                              # the client left meanwhile
+        try:
+            self._take_answer(answer, _TIERS[tier])
+        except Exception as error:
+            self._roster.fail(self, error)
+
+    cdef int _take_answer(self, Answer answer, int tier) except -1:
         self._is_waiting = False
         self._front.begin()
+        if self._front.is_draining:
+            self._ending = CLOSE
         if answer.kind == ABSENT and self._asker_key != 0:
             self._roster.budgets.take(self._asker_key, self._front.now_ms)
         if answer.kind == REDIRECT:
-            self._front.counters.count(place)
+            self._front.counters.count(tier)
             self._front.write_redirect(
                 answer.status, answer.target, len(answer.target), answer.max_age_s, self._tail()
             )
             self._is_closing = self._ending == CLOSE
         elif answer.kind == UNRESOLVED:
-            self._answer_status(UNAVAILABLE, place)
+            self._answer_status(UNAVAILABLE, tier)
         else:
-            self._answer_status(NOT_FOUND if answer.kind == ABSENT else GONE, place)
+            self._answer_status(NOT_FOUND if answer.kind == ABSENT else GONE, tier)
         self._flush()
-        self._go_on()
+        return self._go_on()

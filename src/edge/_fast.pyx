@@ -29,7 +29,7 @@ from libc.string cimport memcpy, strerror
 from edge._client cimport address_of_peer, address_of_sockaddr, sockaddr as client_sockaddr
 from edge._connection cimport FRESH, LINGERING, UNSENT
 from edge._counters cimport (
-    ACCEPT_FAILURES, CONNECTION_FAILURES, LIMIT_CONNECTIONS, LIMIT_LINGER_BYTES, LIMIT_UNSENT_BYTES, PROXY_HEADERS_REFUSED,
+    ACCEPT_FAILURES, LIMIT_CONNECTIONS, LIMIT_LINGER_BYTES, LIMIT_UNSENT_BYTES, PROXY_HEADERS_REFUSED,
 )
 from edge._front cimport IN_BYTES
 
@@ -107,15 +107,8 @@ cdef class Door:
                 try:
                     connection._on_events(self._events[i].events)
                 except Exception as error:
-                    self._on_failure(connection, error)
+                    self.roster.fail(connection, error)
             self._closed.clear()
-
-    def _on_failure(self, SocketConnection connection not None, error):
-        """A defect, or no memory: it costs the one connection, and everybody hears of it."""
-        self.front.out_size = 0
-        self.front.counters.count(CONNECTION_FAILURES)
-        connection._drop()
-        self._loop.call_exception_handler({"message": "connection dropped", "exception": error})
 
     def _on_acceptable(self, int listener):
         """Called by the loop when clients wait to be accepted."""
@@ -150,7 +143,7 @@ cdef class Door:
             else:
                 connection._drop()
         except Exception as error:
-            self._on_failure(connection, error)
+            self.roster.fail(connection, error)
         return True
 
     def _pause_accepting(self, int listener):
@@ -400,16 +393,19 @@ cdef class StreamConnection(Connection):
         cdef bytes whole = data
         if self._is_closing or not self._is_open:
             return
-        if carried > 0:
-            whole = PyBytes_FromStringAndSize(self._carry, carried) + data
-            free(self._carry)
-            self._carry = NULL
-            self._carry_size = 0
-        if self._can_serve():
-            self._serve(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
-        else:
-            self._keep(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
-            self._watch()
+        try:
+            if carried > 0:
+                whole = PyBytes_FromStringAndSize(self._carry, carried) + data
+                free(self._carry)
+                self._carry = NULL
+                self._carry_size = 0
+            if self._can_serve():
+                self._serve(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
+            else:
+                self._keep(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
+                self._watch()
+        except Exception as error:
+            self._roster.fail(self, error)
 
     def eof_received(self):
         """Over TLS the end of one direction is the end of both: the loop's transport closes, whatever is said here."""
@@ -433,11 +429,14 @@ cdef class StreamConnection(Connection):
         """The transport may call this from within its write: the next requests are served in a turn of their own."""
         self._is_unsent = False
         self._count_unsent(0)
-        self._roster.call_soon(self._resume)
+        self._roster.loop.call_soon(self._resume)
 
     def _resume(self):
         self._front.begin()
-        self._go_on()
+        try:
+            self._go_on()
+        except Exception as error:
+            self._roster.fail(self, error)
 
     def connection_lost(self, error):
         self._count_unsent(0)

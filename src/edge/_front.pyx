@@ -228,17 +228,19 @@ cdef class Front:
     # ------------------------------------------------------------------------------------------------ public API
 
     def set_date(self, bytes date not None):
-        cdef int place = 0
+        cdef int place
         cdef bytes tail
-        tails = []
-        for policy in self._policy_fields:
-            for connection in (b"", b"Connection: close\r\n", b"Connection: keep-alive\r\n"):
-                tail = policy + b"Date: " + date + b"\r\n" + connection + b"\r\n"
-                tails.append(tail)
-                self._tails[place].at = PyBytes_AS_STRING(tail)
-                self._tails[place].size = PyBytes_GET_SIZE(tail)
-                place += 1
+        cdef list tails = [
+            policy + b"Date: " + date + b"\r\n" + connection + b"\r\n"
+            for policy in self._policy_fields
+            for connection in (b"", b"Connection: close\r\n", b"Connection: keep-alive\r\n")
+        ]
+        # Nothing fails from here on: the tails never point to what is gone.
         self._tail_bytes = tails
+        for place in range(2 * ENDINGS):
+            tail = <bytes>tails[place]
+            self._tails[place].at = PyBytes_AS_STRING(tail)
+            self._tails[place].size = PyBytes_GET_SIZE(tail)
 
     def set_hosts(self, dict hosts not None, int default_domain):
         self.hosts = dict(hosts)

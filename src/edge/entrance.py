@@ -33,7 +33,7 @@ class Entrance:
         self._counters: Counters = front.counters
         self._assignment = assignment
         self._until = until
-        self._roster = Roster(front, loop.call_soon, config)
+        self._roster = Roster(front, loop, config)
         self._door = Door(loop, self._roster)
         self._servers: list[asyncio.Server] = []
         self._closings: list[asyncio.Task[None]] = []

@@ -29,6 +29,7 @@ from edge.worker import Worker
 
 log = structlog.get_logger("edge.rsgi")
 
+NOBODY: Final = "::"  # a peer on a Unix socket
 FIELDS: Final = {Forwarding.FORWARDED: "forwarded", Forwarding.X_FORWARDED_FOR: "x-forwarded-for"}
 
 
@@ -104,24 +105,25 @@ class Application:
 
     async def _look_up(self, scope: Any, gate: Gate, key: bytes, key_hash: int) -> Whole:
         client = self._client_key(scope)
-        if not self._budgets.take_token(client, monotonic_ms()):
+        if client and not self._budgets.take_token(client, monotonic_ms()):
             return gate.refusal()
         self._budgets.give_token(client)
         reply: asyncio.Future[tuple[Answer, Tier]] = asyncio.get_running_loop().create_future()
         self._worker.resolver.resolve(key, key_hash, Request(reply))
         answer, tier = await reply
-        if answer.is_absent:
+        if client and answer.is_absent:
             self._budgets.take_token(client, monotonic_ms())
         return gate.answered(answer, tier)
 
     def _client_key(self, scope: Any) -> int:
+        """What the client's budget is known by; 0: nobody knows who it is."""
         peer = _address(scope.client)
         if self._forwarding != Forwarding.OFF:
             field = FIELDS[self._forwarding]
             lines = [f"{field}: {value}" for value in scope.headers.get_all(field)]
             head = "\r\n".join(("GET / HTTP/1.1", *lines, "", ""))
             peer = client_of(self._forwarding, head.encode("latin-1", "replace"), self._trusted, peer)
-        return self._keys.key(peer)
+        return 0 if peer == NOBODY else self._keys.key(peer)
 
 
 def _odd_host(scope: Any, hosts: list[str]) -> str | None:
@@ -132,11 +134,11 @@ def _odd_host(scope: Any, hosts: list[str]) -> str | None:
 
 
 def _address(client: str) -> str:
-    """The address of the server's `host:port`; "::", as of a Unix socket's peer, where it knows none."""
+    """The address of the server's `host:port`, or NOBODY."""
     try:
         return canonical(client.rpartition(":")[0].strip("[]"))
     except ValueError:
-        return "::"
+        return NOBODY
 
 
 def _alone(memory: mmap.mmap) -> Assignment:

@@ -94,7 +94,7 @@ async def running_rig(stand: Shards, **settings: object) -> AsyncIterator[Rig]:
         shards[number].set_epoch(stand.topology.epoch)
     resolver.route(made, shards)
     loop = asyncio.get_running_loop()
-    door = Door(loop, Roster(front, loop.call_soon, config))
+    door = Door(loop, Roster(front, loop, config))
     entry = socket.create_server(("127.0.0.1", 0), backlog=4096)
     door.listen(entry)
     rig = Rig(config, counters, front, origin, resolver, shards, made, entry.getsockname()[1])
