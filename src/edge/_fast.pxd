@@ -14,7 +14,8 @@ cdef extern from "<sys/epoll.h>" nogil:
 
 cdef enum:
     EVENTS_MAX = 256            # handled in one turn of the loop, so that shards and timers have theirs
-    ROUNDS_MAX = 4              # of events handled in one turn: asking again costs less than a turn does
+    EVENTS_MANY = 8             # so many say that more have come meanwhile
+    ROUNDS_MAX = 4              # of events handled in one turn then: asking again costs less than a turn does
     ACCEPTS_MAX = 64            # of one listening socket in one turn
     LINGER_BYTES_MAX = 1024 * 1024  # read and thrown away before a connection is closed all the same
 

@@ -100,8 +100,6 @@ cdef class Door:
         cdef int count, i, rounds
         for rounds in range(ROUNDS_MAX):
             count = epoll_wait(self._epoll, self._events, EVENTS_MAX, 0)
-            if count <= 0:
-                return
             for i in range(count):
                 connection = <SocketConnection>self._events[i].data.ptr
                 try:
@@ -109,6 +107,8 @@ cdef class Door:
                 except Exception as error:
                     self.roster.fail(connection, error)
             self._closed.clear()
+            if count < EVENTS_MANY:
+                return
 
     def _on_acceptable(self, int listener):
         """Called by the loop when clients wait to be accepted."""

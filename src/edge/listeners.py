@@ -20,6 +20,7 @@ from typing import Final
 from edge.config import EdgeConfig
 from edge.errors import EdgeError
 
+DEFER_S: Final = 1  # the kernel rounds up to when it would send its SYN-ACK again
 BACKLOG: Final = 4096  # connections that wait for accept; the kernel's net.core.somaxconn may be lower
 
 SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h; the socket module does not name it
@@ -128,6 +129,9 @@ def _open_tcp(address: Address, is_shared: bool = True) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(is_shared))
     # Accepted sockets inherit it: an answer is one send and must not wait for more.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # Clients speak first: the kernel hands a connection over with its request, so that one turn accepts and answers it
+    # (nginx `deferred`, Apache AcceptFilter). Whoever stays silent costs the worker nothing for a second.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_S)
     if family == socket.AF_INET6:
         # So that :: and 0.0.0.0 can stand side by side, whatever net.ipv6.bindv6only says.
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
