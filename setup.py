@@ -24,7 +24,7 @@ setup(
     ext_modules=cythonize(
         [
             Extension(f"edge.{name}", [f"src/edge/{name}.pyx"], extra_compile_args=["-O3", "-fno-plt"])
-            for name in (*LEAVES, "_front", "_connection", "_gate", "_fast")
+            for name in (*LEAVES, "_front", "_roster", "_connection", "_stream", "_gate", "_fast")
         ],
         compiler_directives={"language_level": 3, "embedsignature": True},
         include_path=["src"],

@@ -1,4 +1,4 @@
-"""One client's connection apart from how its bytes move, and the roster of all that are open.
+"""One client's connection apart from how its bytes move.
 
     _serve ───── parse_head      each whole head in the bytes: refused heads are answered and the connection closed
       │
@@ -34,11 +34,11 @@ from libc.string cimport memcmp, memcpy
 
 from edge._cache cimport entry_payload
 from edge._counters cimport (
-    CONNECTION_FAILURES, CONNECTIONS_CLOSED, CONNECTIONS_OPENED, LIMIT_CLIENT_CONNECTIONS, LIMIT_CLIENT_UNKNOWN_CODES, LIMIT_FIRST_BYTE_TIME,
-    LIMIT_HEAD_TIME, LIMIT_IDLE_TIME, LIMIT_LINGER_TIME, LIMIT_PIPELINE, LIMIT_REQUESTS, LIMIT_UNSENT_TIME,
-    PROXY_HEADERS_REFUSED, TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_SHARD, TIER_STALE,
+    LIMIT_CLIENT_UNKNOWN_CODES, LIMIT_FIRST_BYTE_TIME, LIMIT_HEAD_TIME, LIMIT_IDLE_TIME, LIMIT_LINGER_TIME,
+    LIMIT_REQUESTS, LIMIT_UNSENT_TIME, PROXY_HEADERS_REFUSED, TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_SHARD, TIER_STALE,
 )
-from edge._forwarded cimport FORWARDED, OFF, X_FORWARDED_FOR, find_client
+from edge._client cimport Address
+from edge._forwarded cimport OFF, find_client
 from edge._front cimport (
     ABSENT, ANSWER_BYTES_MAX, CLOSE, ENDINGS, IN_BYTES, KEEP, KEEP_EXPLICIT, OUT_BYTES, REDIRECT, UNRESOLVED, Answer,
 )
@@ -48,193 +48,24 @@ from edge._http cimport (
 from edge._path cimport CODE_BYTES_MAX, classify_path, decode_code
 from edge._proxy cimport parse_proxy
 from edge._ring cimport xxh64_of
+from edge._roster cimport FRESH, IDLE, IN_HEAD, UNSENT, WAITING, Roster
 
-import os
 from typing import Literal
 
 cdef enum:
     KEY_BYTES_MAX = PREFIX_BYTES_MAX + CODE_BYTES_MAX
-    SWEEP_SHARES = 20           # of all connections are looked at in one sweep
 
 Tier = Literal["shard", "origin", "stale", "none"]
 _TIERS = {"shard": TIER_SHARD, "origin": TIER_ORIGIN, "stale": TIER_STALE, "none": TIER_NONE}
-_FORWARDING = {"off": OFF, "forwarded": FORWARDED, "x-forwarded-for": X_FORWARDED_FOR}
-
-
-@cython.final
-cdef class Roster:
-
-    def __init__(self, Front front not None, loop, config):
-        self.front = front
-        self._connections = []
-        self._deferred = []
-        self.loop = loop
-        self._limits_ms[<int>FRESH] = config.first_byte_timeout_ms
-        self._limits_ms[<int>IN_HEAD] = config.head_timeout_ms
-        self._limits_ms[<int>IDLE] = config.idle_timeout_ms
-        self._limits_ms[<int>UNSENT] = config.unsent_timeout_ms
-        self._limits_ms[<int>LINGERING] = config.linger_timeout_ms
-        self._connections_max = config.connections_max
-        self.pipeline_max = config.pipeline_max
-        self.requests_max = config.connection_requests_max
-        self.unsent_max = config.unsent_bytes_max
-        self._client_connections_max = config.client_connections_max
-        self._tally = Tally(config.connections_max)
-        self.budgets = Budgets(
-            config.budget_clients_max, config.unknown_codes_per_s, config.unknown_codes_burst
-        )
-        self.trusted = Networks(config.trusted_networks)
-        self.forwarding = _FORWARDING[config.forwarded]
-        self.client_keys = ClientKeys(os.urandom(16))
-        self.is_proxied = config.proxy_protocol == "required"
-
-    cdef bint is_full(self) noexcept:
-        return <size_t>len(self._connections) >= self._connections_max
-
-    cdef int enter(self, Connection connection) except -1:
-        connection._place = len(self._connections)
-        self._connections.append(connection)
-        connection._is_open = True
-        connection._since_ms = self.front.now_ms
-        self.front.counters.count(CONNECTIONS_OPENED)
-        return 0
-
-    cdef int leave(self, Connection connection) except -1:
-        """Strike the connection off; the last one takes its place."""
-        cdef Connection last = <Connection>self._connections.pop()
-        if last is not connection:
-            self._connections[connection._place] = last
-            last._place = connection._place
-        connection._is_open = False
-        if connection._is_counted:
-            self._tally.leave(connection._client_key)
-        self.front.counters.count(CONNECTIONS_CLOSED)
-        return 0
-
-    cdef bint admit(self, Connection connection, bint is_local) noexcept:
-        """Whether the connection may go on; a local one comes over a unix socket, from nobody known."""
-        if not self.is_proxied:
-            if is_local or (self.forwarding != OFF and self.trusted.contains(&connection._client)):
-                return True                     # it speaks for many: only the worker's limit holds
-            return self.count_client(connection)
-        if not is_local and not self.trusted.contains(&connection._client):
-            self.front.counters.count(PROXY_HEADERS_REFUSED)
-            return False
-        connection._is_proxy_due = True
-        return True
-
-    cdef bint count_client(self, Connection connection) noexcept:
-        """Count the connection to its client; False if that has as many as it may."""
-        connection._client_key = self.client_keys.client_key(&connection._client)
-        if self._tally.enter(connection._client_key, self._client_connections_max) < 0:
-            self.front.counters.count(LIMIT_CLIENT_CONNECTIONS)
-            return False
-        connection._is_counted = True
-        return True
-
-    cdef int defer(self, Connection connection) except -1:
-        """Let the others have their turn before more of the connection's requests are answered."""
-        self.front.counters.count(LIMIT_PIPELINE)
-        connection._is_deferred = True
-        if not self._deferred:
-            self.loop.call_soon(self._serve_deferred)
-        self._deferred.append(connection)
-        return 0
-
-    def _serve_deferred(self):
-        """Called by the loop in the turn after `defer`."""
-        cdef Connection connection
-        deferred, self._deferred = self._deferred, []
-        for connection in deferred:
-            connection._is_deferred = False
-            try:
-                connection._go_on()
-            except Exception as error:
-                self.fail(connection, error)
-
-    cdef int fail(self, Connection connection, object error) except -1:
-        """A defect, or no memory: it costs the one connection, and everybody hears of it."""
-        self.front.out_size = 0
-        self.front.counters.count(CONNECTION_FAILURES)
-        connection._drop()
-        self.loop.call_exception_handler({"message": "connection dropped", "exception": error})
-        return 0
-
-    cdef int64_t _limit_ms(self, int phase) noexcept:
-        """The phase's limit; while places are scarce, in proportion to those that are free.
-
-        Whoever holds connections without using them loses them sooner, the more they are: full never means closed
-        for everybody else.
-        """
-        cdef int64_t scarce = self._connections_max // 4
-        cdef int64_t free = <int64_t>self._connections_max - len(self._connections)
-        if free >= scarce or phase in (UNSENT, LINGERING):
-            return self._limits_ms[phase]
-        return self._limits_ms[phase] * max(free, <int64_t>0) // scarce
-
-    # ------------------------------------------------------------------------------------------------ public API
-
-    def sweep(self):
-        """End what takes longer than it may; called some twenty times a second, sees each connection once a second."""
-        cdef Connection connection
-        cdef size_t left
-        self.front.begin()
-        if self._cursor >= <size_t>len(self._connections):
-            self._cursor = 0
-            self._share = 0
-        # Within a round the shares grow with what comes, but do not shrink as clients leave.
-        left = self._share = max(self._share, <size_t>(len(self._connections) // SWEEP_SHARES + 1))
-        while left > 0 and self._cursor < <size_t>len(self._connections):
-            left -= 1
-            connection = <Connection>self._connections[self._cursor]
-            if connection._phase != WAITING and self.front.now_ms - connection._since_ms >= self._limit_ms(connection._phase):
-                try:
-                    connection._on_limit()
-                except Exception as error:
-                    self.fail(connection, error)
-            # Where one has left, the last has taken its place: it is seen next.
-            if self._cursor < <size_t>len(self._connections) and self._connections[self._cursor] is connection:
-                self._cursor += 1
-
-    def close_idle(self):
-        cdef Connection connection
-        self.front.begin()
-        self.is_ending = True
-        for connection in list(self._connections):
-            if connection._phase == IDLE or connection._phase == FRESH:
-                connection._shut()
-        return len(self._connections)
-
-    def close(self):
-        """Close all connections at once."""
-        cdef Connection connection
-        for connection in list(self._connections):
-            connection._drop()
-
-    def __len__(self):
-        return len(self._connections)
-
-    @property
-    def unsent_bytes(self):
-        return self.unsent_size
-
-    @property
-    def budget_evictions(self):
-        return self.budgets.evictions
 
 
 cdef class Connection:
 
     def __cinit__(self, Roster roster not None):
-        self._roster = roster
-        self._front = roster.front
         self._host_size = -1
 
     def __dealloc__(self):
         free(self._carry)
-
-    def __init__(self, *args, **kwargs):
-        raise TypeError("connections are made by the door")
 
     # ------------------------------------------------------------------------------------------------ from bytes
 
@@ -493,12 +324,6 @@ cdef class Connection:
         raise NotImplementedError
 
     cdef int _watch(self) except -1:
-        raise NotImplementedError
-
-    cdef int _shut(self) except -1:
-        raise NotImplementedError
-
-    cdef int _drop(self) except -1:
         raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------------ public API

@@ -2,8 +2,9 @@
 
 from libc.stdint cimport uint32_t
 
-from edge._connection cimport Connection, Roster
+from edge._connection cimport Connection
 from edge._front cimport Front
+from edge._roster cimport Roster
 
 cdef extern from "<sys/epoll.h>" nogil:
     ctypedef union epoll_data_t:
@@ -50,12 +51,3 @@ cdef class SocketConnection(Connection):
     cdef int _append(self, const char* data, size_t size) except -1
     cdef int _free_unsent(self) noexcept
     cdef int _close(self) except -1
-
-
-cdef class StreamConnection(Connection):
-    """A connection behind an asyncio transport, which does the TLS."""
-    cdef object _transport
-    cdef bint _is_paused                # reading
-    cdef size_t _unsent_size            # bytes that the transport held when it last paused
-
-    cdef int _count_unsent(self, size_t size) noexcept

@@ -7,10 +7,12 @@ from typing import Final
 from edge._base62 import CodePermutation as CodePermutation
 from edge._base62 import decode as base62_decode
 from edge._base62 import encode as base62_encode
-from edge._connection import Connection, Roster
+from edge._connection import Connection
 from edge._front import Front
 from edge._ring import Ring as Ring
 from edge._ring import xxh64 as xxh64
+from edge._roster import Roster
+from edge._stream import StreamConnection
 
 __all__ = [
     "ACCEPT_PAUSE_S",
@@ -18,7 +20,6 @@ __all__ = [
     "Door",
     "Ring",
     "SocketConnection",
-    "StreamConnection",
     "base62_decode",
     "base62_encode",
     "xxh64",
@@ -50,6 +51,3 @@ class Door:
 
 class SocketConnection(Connection):
     """A plain connection. Made by the door only."""
-
-class StreamConnection(Connection, asyncio.Protocol):
-    """A connection behind an asyncio transport. Made by `Door.stream` only."""

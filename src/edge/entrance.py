@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from edge._connection import Roster
 from edge._counters import Counters
 from edge._fast import Door
 from edge._front import Front
+from edge._roster import Roster
 from edge.assignment import Assignment
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig

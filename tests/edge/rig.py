@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import msgspec
 
 from edge._cache import Cache
-from edge._connection import Roster
 from edge._counters import BLOCK_BYTES, Counters
 from edge._fast import Door, xxh64
 from edge._front import Front
+from edge._roster import Roster
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.origin import Origin
