@@ -149,16 +149,21 @@ def test_pipelined_requests_beyond_a_turn_s_share_wait_for_the_next(start: Start
         assert hits(edge, "pipeline") >= 12
 
 
-def test_connections_over_the_limit_are_closed_at_once(start: Start) -> None:
-    """Those that are open go on."""
-    with start(connections_max=4) as edge, ExitStack() as stack:
-        clients = [stack.enter_context(connect(edge)) for _ in range(3)]
-        assert [status_of(client) for client in clients] == [302] * 3
-        clients.append(stack.enter_context(connect(edge)))
-        eventually(lambda: edge.metric("connections_opened_total") == 5, "four are open beside the one that is over")
-        assert read_all(stack.enter_context(connect(edge))) == b""
+def test_connections_over_the_limit_are_closed_at_once(start: Start, shards: Shards) -> None:
+    """Those that wait for an answer get it."""
+    shards.put("cold", TARGET)
+    settings = {"connections_max": 4, "reply_timeout_ms": 9000, "ping_timeout_ms": 9000}
+    with start(**settings) as edge, ExitStack() as stack:
+        with stalled(shards.servers[0]):
+            clients = [stack.enter_context(connect(edge)) for _ in range(4)]
+            for client in clients:
+                client.sendall(REQUEST.replace(b"abc", b"cold"))
+            eventually(lambda: edge.metric("waiters") == 4, "all places are taken")
+            late = stack.enter_context(connect(edge))
+            late.sendall(REQUEST)
+            assert read_all(late) == b""
+        assert [http_status(client) for client in clients] == [302] * 4
         assert hits(edge, "connections") == 1
-        assert status_of(clients[0]) == 302
 
 
 def test_idle_connections_make_room_while_places_are_scarce(start: Start) -> None:
