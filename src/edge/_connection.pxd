@@ -20,6 +20,7 @@ cdef class Connection(Member):
     cdef bint _is_head                  # of the request that is answered
     cdef int _ending                    # likewise
     cdef bint _is_more_due              # bytes of the client that nobody will read may be under way
+    cdef tuple _logged                  # what the log says of the request that is answered; None unless it does
     cdef char* _carry                   # owned: bytes of requests that are not answered yet
     cdef size_t _carry_size
     cdef size_t _scanned                # bytes of the carry that are known to be no whole head
@@ -43,6 +44,8 @@ cdef class Connection(Member):
     cdef int _tail(self) noexcept
     cdef bint _has_budget(self, const char* data, size_t size) noexcept
     cdef int _answer_status(self, int status, int tier) except -1
+    cdef int _note_request(self, Head* head) except -1
+    cdef int _log(self, int status) except -1
     cdef int _refuse(self, int status) except -1
     cdef int _select_domain(self, Head* head) except -1
     cdef int _keep(self, const char* data, size_t size) except -1

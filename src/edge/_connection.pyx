@@ -212,6 +212,8 @@ cdef class Connection:
         elif self._requests >= self._roster.requests_max:
             self._front.counters.count(LIMIT_REQUESTS)
             self._ending = CLOSE
+        if self._front.log is not None:
+            self._note_request(head)
         if head.method == OTHER:
             return self._answer_status(METHOD_NOT_ALLOWED, TIER_NONE)
         if self._select_domain(head) == 0:
@@ -228,9 +230,10 @@ cdef class Connection:
         code_size = decode_code(head.path, head.path_size, key + self._prefix_size)     # at most CODE_BYTES_MAX
         if code_size < 0:
             self._front.counters.count(TIER_NONE)
-            self._front.write_page(classify_path(head.path, head.path_size), self._is_head, self._tail())
             self._is_closing = self._ending == CLOSE
-            return 0
+            return self._log(
+                self._front.write_page(classify_path(head.path, head.path_size), self._is_head, self._tail())
+            )
         key_size = self._prefix_size + code_size
         key_hash = xxh64_of(<unsigned char*>key, key_size, 0)
         entry = self._front.lookup(key_hash, <unsigned char*>key, key_size)
@@ -263,7 +266,7 @@ cdef class Connection:
                 self._tail(),
             )
             self._is_closing = self._ending == CLOSE
-            return 0
+            return self._log((<const uint16_t*>payload)[0])
         return self._answer_status(NOT_FOUND if entry.kind == ABSENT else GONE, TIER_L1)
 
     cdef bint _has_budget(self, const char* data, size_t size) noexcept:
@@ -285,6 +288,21 @@ cdef class Connection:
         self._front.counters.count(tier)
         self._front.write_error(status, self._is_head, self._tail())
         self._is_closing = self._ending == CLOSE
+        return self._log(status)
+
+    cdef int _note_request(self, Head* head) except -1:
+        self._logged = (
+            head.method,
+            head.host[:head.host_size] if head.host_size else b"",
+            head.path[:head.path_size] if head.path_size else b"",
+            head.request_id.at[:head.request_id.size] if head.request_id.size else b"",
+        )
+        return 0
+
+    cdef inline int _log(self, int status) except -1:
+        if self._front.log is not None and self._logged is not None:
+            logged, self._logged = self._logged, None
+            self._front.log(status, *logged)
         return 0
 
     cdef int _refuse(self, int status) except -1:
@@ -350,6 +368,7 @@ cdef class Connection:
                 answer.status, answer.target, len(answer.target), answer.max_age_s, self._tail()
             )
             self._is_closing = self._ending == CLOSE
+            self._log(answer.status)
         elif answer.kind == UNRESOLVED:
             self._answer_status(UNAVAILABLE, tier)
         else:

@@ -57,6 +57,7 @@ cdef class Front:
     cdef readonly Cache absences        # "not found", in a budget of their own: a scan of codes evicts no link
     cdef readonly Counters counters
     cdef readonly bint is_draining      # every answer closes its connection
+    cdef object log                     # called for each request at the debug level, else None
     cdef object resolve                 # called with (key, key hash, connection) on a miss
     cdef object _refresh                # called with (key, key hash) when a hot entry nears its deadline
     cdef int64_t _refresh_ms            # before the deadline
@@ -82,7 +83,7 @@ cdef class Front:
     cdef int refresh(self, uint64_t key_hash, const unsigned char* key, size_t key_size) except -1
     cdef int write_redirect(self, int status, const char* target, size_t size, uint32_t max_age_s, int place) except -1
     cdef int write_error(self, int status, bint is_head, int place) except -1
-    cdef int write_page(self, int kind, bint is_head, int place) except -1
+    cdef int write_page(self, int kind, bint is_head, int place) except -1      # gives the status
 
     cdef bint _is_trusted(self, Entry* entry) noexcept
     cdef int _write(self, const char* data, size_t size) noexcept

@@ -28,6 +28,7 @@ from edge._record cimport BAD_VERSION, NEVER, NO_MAX_AGE, TOMBSTONE, Record, dec
 from edge._ring cimport xxh64_of
 
 from edge import answers
+from edge.log import log_request
 from wire.errors import FormatError
 
 ORIGIN_SHARD = ORIGIN
@@ -124,6 +125,7 @@ cdef class Front:
         self.links = links
         self.absences = absences
         self.resolve = resolve
+        self.log = log_request if config.log_level == "debug" else None
         self._refresh = refresh
         self._refresh_ms = config.ttl_ms // 10
         self.hosts = {}
@@ -214,9 +216,11 @@ cdef class Front:
 
     cdef int write_page(self, int kind, bint is_head, int place) except -1:
         cdef bytes fields, body
+        cdef int status
         status, fields, body = self._pages[kind]
         self.counters.count(status_counter(status))
-        return self._write_whole(fields, body, is_head, place)
+        self._write_whole(fields, body, is_head, place)
+        return status
 
     cdef int _write_whole(self, bytes fields, bytes body, bint is_head, int place) except -1:
         self._write(PyBytes_AS_STRING(fields), PyBytes_GET_SIZE(fields))

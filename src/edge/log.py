@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 
 REQUEST_ID_BYTES_MAX: Final = 128  # a UUID has 36 characters, a W3C trace id with its fields 55
+METHODS: Final = ("", "GET", "HEAD", "other")  # by edge._http's Method
 EXCEPTION: Final = "exception"  # the field that has lines
 
 
@@ -83,3 +84,10 @@ def on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
     logger = structlog.get_logger("edge.interpreter")
     report = logger.debug if isinstance(unraisable.exc_value, UnicodeDecodeError) else logger.error
     report("error that could not be raised", reason=repr(unraisable.exc_value), where=repr(unraisable.object))
+
+
+def log_request(status: int, method: int, host: bytes, path: bytes, sent_id: bytes) -> None:
+    """One request and its answer, at the debug level; `method` is the parser's number."""
+    fields = {"host": host.decode("latin-1"), "path": path.decode("latin-1"), "request_id": request_id(sent_id)}
+    sent = {name: value for name, value in fields.items() if value}
+    structlog.get_logger("edge.request").debug("request", status=status, method=METHODS[method], **sent)
