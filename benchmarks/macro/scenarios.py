@@ -39,14 +39,14 @@ SCENARIOS: Final = (
         title="Keep-alive, answers from memory",
         rivals=("floor", "nginx", "nginx-no-log", "edge"),
         of="edge",
-        against={"nginx": 1.0, "nginx-no-log": None, "floor": None},
+        against={"nginx": 0.9, "nginx-no-log": None, "floor": 1.25},
     ),
     Scenario(
         name="connection-each",
         title="One connection per request, answers from memory",
-        rivals=("floor", "nginx", "nginx-no-log", "edge"),
+        rivals=("floor", "nginx", "nginx-no-log", "nginx-deferred", "edge"),
         of="edge",
-        against={"nginx": 1.1, "nginx-no-log": None, "floor": None},
+        against={"nginx": 1.1, "nginx-no-log": None, "nginx-deferred": None, "floor": None},
         is_keep_alive=False,
     ),
     Scenario(
@@ -64,7 +64,7 @@ SCENARIOS: Final = (
         title="Keep-alive, each answer from Redis",
         rivals=("nginx", "nginx-lua-redis", "edge-redis"),
         of="edge-redis",
-        against={"nginx-lua-redis": 1.0, "nginx": None},
+        against={"nginx-lua-redis": 0.6, "nginx": None},
     ),
     Scenario(
         name="rsgi",

@@ -15,6 +15,7 @@ RIVALS: dict[str, Rival] = {
         floor.FLOOR,
         nginx.LOGGED,
         nginx.UNLOGGED,
+        nginx.DEFERRED,
         nginx.LUA_REDIS,
         nginx.WITH_TLS,
         granian.LEAST_RSGI,

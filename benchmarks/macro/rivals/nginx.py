@@ -97,6 +97,10 @@ def _map_without_log(stage: Stage) -> Command:
     return _map(stage, "off")
 
 
+def _map_deferred(stage: Stage) -> Command:
+    return _map(stage, BUFFERED_LOG, listen=" deferred")
+
+
 def _with_tls(stage: Stage) -> Command:
     pair = certificate.write(stage.directory)
     files = _Template(TLS).substitute(certificate=pair.certificate, key=pair.key)
@@ -137,6 +141,14 @@ UNLOGGED = Rival(
     title="a `map`, no access log",
     source="memory",
     command=_map_without_log,
+    missing=_missing_nginx,
+)
+DEFERRED = Rival(
+    name="nginx-deferred",
+    title="the same, accepting with the request (`listen … deferred`) as the edge does",
+    source="memory",
+    command=_map_deferred,
+    log_file=LOG_FILE,
     missing=_missing_nginx,
 )
 LUA_REDIS = Rival(
