@@ -1,8 +1,11 @@
 """The Cython extensions; everything else about the package stands in pyproject.toml."""
 
+import os
+
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+CORES = os.cpu_count() or 1
 LEAVES = (
     "_base62",
     "_budget",
@@ -28,5 +31,7 @@ setup(
         ],
         compiler_directives={"language_level": 3, "embedsignature": True},
         include_path=["src"],
-    )
+        nthreads=CORES,
+    ),
+    options={"build_ext": {"parallel": CORES}},
 )
