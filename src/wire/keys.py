@@ -8,6 +8,14 @@ TOPOLOGY: Final = b"pm:topology"
 DOMAINS: Final = b"pm:domains"
 SEQUENCE: Final = b"pm:seq"
 EDGE_PREFIX: Final = b"pm:edge:"
+CLICKS: Final = b"pm:clicks"
+CLICKS_GROUP: Final = b"control"
+CLICKS_TAIL: Final = b"pm:clicks:tail"
+CLICK_ACK_PREFIX: Final = b"pm:clicks:ack:"
+
+# The one field of an entry of the stream: a frame (wire.frame) or a report (wire.report).
+FRAME_FIELD: Final = b"f"
+REPORT_FIELD: Final = b"r"
 
 # What an edge tracks on every shard. Heartbeats are left out on purpose: an edge that heard every other edge's
 # heartbeat would cost pushes that grow with the square of the number of edges.
@@ -27,3 +35,18 @@ def link_key(domain_id: int, code: str) -> bytes:
 def edge_key(edge_id: str) -> bytes:
     """The Redis key of one edge worker's heartbeat."""
     return EDGE_PREFIX + edge_id.encode("ascii")
+
+
+def click_ack_key(edge_id: str) -> bytes:
+    """The hash by which control tells an edge what is stored; its fields are `frame_name`s, and `report_name`s."""
+    return CLICK_ACK_PREFIX + edge_id.encode("ascii")
+
+
+def frame_name(writer: int, segment: int, start: int) -> bytes:
+    """A frame's identity as a field of `click_ack_key`; the value is its end in the segment, in decimal."""
+    return b"%d:%d:%d" % (writer, segment, start)
+
+
+def report_name(writer: int) -> bytes:
+    """A writer's final report as a field of `click_ack_key`; the value is 1."""
+    return b"%d" % writer
