@@ -28,6 +28,8 @@ log = structlog.get_logger("edge.supervisor")
 
 # Between the last SYN let in and the workers' last accept: the third segment of a handshake is on its way that long.
 SETTLE_MS: Final = 200
+# Connections whose clients have not spoken yet are held back by the kernel for DEFER_S, rounded up to its timer.
+SETTLE_MS_MAX: Final = 1300
 
 
 class Supervisor:
@@ -74,7 +76,11 @@ class Supervisor:
         """Let every connection that a client was given be answered, for at most drain_ms."""
         log.info("edge stops, connections drain", drain_ms=self._config.drain_ms)
         listeners.silence()
+        deadline_ms = monotonic_ms() + SETTLE_MS_MAX
         await asyncio.sleep(SETTLE_MS / 1000)
+        # The kernel's table can be read, not waited for.
+        while listeners.is_anyone_arriving() and monotonic_ms() < deadline_ms:  # noqa: ASYNC110
+            await asyncio.sleep(SETTLE_MS / 1000)
         for slot in self._slots:
             slot.ask_to_stop()
         # From here on only the workers hold the sockets: once they have accepted what is queued, clients are refused.
