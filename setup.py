@@ -5,6 +5,7 @@ import os
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+OPENSSL = ("_tls", "_secure")  # the same libraries that Python's ssl module stands on
 CORES = os.cpu_count() or 1
 LEAVES = (
     "_base62",
@@ -21,13 +22,20 @@ LEAVES = (
     "_record",
     "_ring",
     "_snapshot",
+    "_tls",
 )
+DOOR = ("_front", "_roster", "_connection", "_socket", "_secure", "_gate", "_fast")
 
 setup(
     ext_modules=cythonize(
         [
-            Extension(f"edge.{name}", [f"src/edge/{name}.pyx"], extra_compile_args=["-O3", "-fno-plt"])
-            for name in (*LEAVES, "_front", "_roster", "_connection", "_stream", "_gate", "_fast")
+            Extension(
+                f"edge.{name}",
+                [f"src/edge/{name}.pyx"],
+                extra_compile_args=["-O3", "-fno-plt"],
+                libraries=["ssl", "crypto"] if name in OPENSSL else [],
+            )
+            for name in (*LEAVES, *DOOR)
         ],
         compiler_directives={"language_level": 3, "embedsignature": True},
         include_path=["src"],

@@ -44,6 +44,10 @@ cdef enum Counter:
     LIMIT_CONNECTIONS
     LIMIT_CLIENT_CONNECTIONS
     LIMIT_CLIENT_UNKNOWN_CODES
+    TLS_FULL
+    TLS_RESUMED
+    TLS_REFUSED
+    TLS_ABANDONED
     COUNTERS_COMPILED           # counters from here on are written by Python
 
 

@@ -22,6 +22,7 @@ from edge._forwarded import Forwarding, client_of
 from edge._front import Answer
 from edge._gate import Gate, Whole
 from edge.assignment import Assignment
+from edge.certificates import NONE
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig, load
 from edge.log import configure
@@ -143,7 +144,7 @@ def _address(client: str) -> str:
 
 def _alone(memory: mmap.mmap) -> Assignment:
     """No listening sockets and nobody to report to."""
-    return Assignment(slot=0, block=0, is_successor=False, plain=(), tls=(), counters=memory, certificates=())
+    return Assignment(slot=0, block=0, is_successor=False, plain=(), tls=(), counters=memory, credentials=NONE)
 
 
 def create() -> Application:

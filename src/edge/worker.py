@@ -155,7 +155,7 @@ class Worker:
         self._spawn(self._sweep())
         try:
             if await self._boot():
-                await self._entrance.begin()
+                self._entrance.begin()
                 self._is_serving = True
                 log.info("worker serves")
                 self._spawn(self._keeper.run())
