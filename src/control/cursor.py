@@ -14,7 +14,7 @@ def encode(place: bytes) -> str:
 def decode(cursor: str) -> bytes:
     """What `encode` was given; raises Error("query_invalid") for what it never gave."""
     try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error) as error:
         raise invalid() from error
 

@@ -69,6 +69,7 @@ SUCCESS: Final = {"ok": 200, "created": 201, "no_content": 204}
 _UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _WRONG_TYPE: Final = re.compile(r"Expected `[^`]*`, got `[^`]*`")
+_INDEX: Final = re.compile(r"\[([0-9]+)\]")
 _ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,9})"')
 
 
@@ -224,8 +225,8 @@ def _field_error(text: str) -> Error:
 
 
 def _pointer(path: str) -> str:
-    """`$.target` of msgspec as a JSON pointer."""
-    return path.removeprefix("$").replace(".", "/")
+    """`$.target` or `$.tags[0]` of msgspec as a JSON pointer."""
+    return _INDEX.sub(r"/\1", path.removeprefix("$").replace(".", "/"))
 
 
 def _escape(member: str) -> str:

@@ -42,7 +42,7 @@ WITH changed AS (
 ), queued AS (INSERT INTO outbox (link_id, version) SELECT id, version FROM changed)
 SELECT * FROM changed
 """  # noqa: S608 (constants)
-_PAGE_OF_TAG: Final = f"""
+PAGE_OF_TAG: Final = f"""
 SELECT {_COLUMNS} FROM links JOIN (
     SELECT link_id FROM link_tags WHERE tag_id = $1 AND link_id < $2 ORDER BY link_id DESC LIMIT $3
 ) AS page ON links.id = page.link_id
@@ -100,7 +100,7 @@ async def page(connection: Connection, before_id: int, limit: int) -> list[Link]
 
 async def page_of_tag(connection: Connection, tag_id: int, before_id: int, limit: int) -> list[Link]:
     """The same of the links that have a tag: a range of link_tags, in which no deleted link stands."""
-    rows = await connection.fetch(_PAGE_OF_TAG, tag_id, before_id, limit)
+    rows = await connection.fetch(PAGE_OF_TAG, tag_id, before_id, limit)
     return [_link(row) for row in rows]
 
 

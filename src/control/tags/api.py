@@ -77,6 +77,6 @@ def _after(given: str | None) -> str:
         key = cursor.decode(given).decode()
     except UnicodeDecodeError as error:
         raise cursor.invalid() from error
-    if not model.is_printable(key):
+    if not key or not model.is_printable(key):
         raise cursor.invalid()
     return key

@@ -56,7 +56,7 @@ async def _create(connection: Connection, names: Mapping[str, str]) -> dict[str,
     if count + len(names) > model.TAGS_MAX:
         raise Error(
             "tags_exhausted",
-            f"there are {count} tags, at most {model.TAGS_MAX} may be; delete some that no link has, or use what is there",
+            f"there are {count} tags, at most {model.TAGS_MAX} may be; delete some that no link has",
             pointer="/tags",
         )
     return await store.insert(connection, names)
