@@ -19,13 +19,19 @@ class Client:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """What the product says. The totals are counted on different ways through the tables, and must all be the same."""
+    """What the product says. The totals are counted on different ways through the tables, and must all be the same.
+
+    `missing`: recorded by a worker that is gone, and nowhere to be found. `open_writers`: workers that have not given
+    their final report; those that live, once all dead ones are accounted for.
+    """
 
     served: int
     stored: int
     dropped: int
     dead: int
     in_flight: int
+    missing: int
+    open_writers: int
     totals: Mapping[str, int]
 
 
@@ -51,11 +57,12 @@ def failures(client: Client, product: Product) -> list[str]:
         _unless(product.stored >= low, f"{low - product.stored} clicks are lost: {low} redirects were received"),
         _unless(product.stored <= high, f"{product.stored - high} clicks too many: at most {high} were answered"),
         _unless(product.in_flight == 0, f"{product.in_flight} clicks are in flight"),
+        _unless(product.missing == 0, f"{product.missing} clicks are missing, as the product says itself"),
         _unless(
             product.dropped + product.dead == 0, f"{product.dropped} were dropped, {product.dead} are dead letters"
         ),
         _unless(
-            product.served == product.stored + product.dropped + product.dead + product.in_flight,
+            product.served == product.stored + product.dropped + product.dead + product.in_flight + product.missing,
             f"served are {product.served}, which is not what became of them",
         ),
     ]

@@ -17,17 +17,19 @@ SELECT (SELECT coalesce(sum(clicks), 0) FROM click_totals) AS totals,
 
 
 def read(product: Product, tag: str) -> Books:
-    """The product's side of the books."""
+    """The product's side of the books: the reconciliation first, so that the totals are not older than it."""
     told = product.call("GET", "/api/v1/clicks/reconciliation").json
     account = product.call("GET", "/api/v1/clicks").json
     tagged = product.call("GET", f"/api/v1/tags/{tag}/clicks").json
-    total: dict[str, Any] = told["total"]
+    edges: list[dict[str, Any]] = told["items"]
     return Books(
-        served=total["served"],
-        stored=total["stored"],
-        dropped=sum(total["dropped"].values()),
-        dead=total["dead"],
-        in_flight=total["in_flight"],
+        served=sum(edge["served"] for edge in edges),
+        stored=sum(edge["stored"] for edge in edges),
+        dropped=sum(sum(edge["dropped"].values()) for edge in edges),
+        dead=sum(edge["dead"] for edge in edges),
+        in_flight=sum(edge["in_flight"] for edge in edges),
+        missing=sum(edge["missing"] for edge in edges),
+        open_writers=sum(edge["open_writers"] for edge in edges),
         totals={
             "the account": account["total"],
             "the account, by its series": sum(point["humans"] + point["bots"] for point in account["series"]),

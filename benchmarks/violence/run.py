@@ -15,6 +15,7 @@ from benchmarks.macro import cores
 from benchmarks.macro.links import Link, make
 from benchmarks.violence import accounts, reading
 from benchmarks.violence.acts import Act
+from tests.stack.server import children
 from tests.system.product import Product, until
 
 TAG: Final = "violence"
@@ -112,12 +113,15 @@ def _wait(moment: float) -> None:
 def _settled(product: Product, client: accounts.Client, tell: Tell) -> accounts.Product:
     """What the product says when nothing is in flight, or when it has had long enough."""
     last = reading.read(product, TAG)
+    workers = len(children(product.pids()["edge"]))
 
     def is_settled() -> bool:
         nonlocal last
         last = reading.read(product, TAG)
-        tell(f"stored {last.stored:,} of {client.received:,}; {last.in_flight:,} in flight")
-        return last.in_flight == 0 and last.served >= client.received
+        tell(
+            f"stored {last.stored:,} of {client.received:,}; {last.in_flight:,} in flight, {last.open_writers} writers open"
+        )
+        return last.in_flight == 0 and last.served >= client.received and last.open_writers == workers
 
     try:
         until(is_settled, SETTLE_S)

@@ -27,5 +27,6 @@ def rows(document: dict[str, Any]) -> list[Row]:
         ("clicks dropped", f"{product['dropped']:,}", ""),
         ("clicks in dead letters", f"{product['dead']:,}", ""),
         ("clicks in flight", f"{product['in_flight']:,}", ""),
+        ("clicks missing", f"{product['missing']:,}", ""),
         *((f"total of {name}", f"{total:,}", "") for name, total in product["totals"].items()),
     ]

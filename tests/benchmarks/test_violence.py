@@ -9,7 +9,8 @@ from benchmarks.violence import accounts
 from benchmarks.violence.accounts import Client, Product
 
 CLIENT = Client(asked=1010, received=1000, others={}, unconnected=3, died=7)
-PRODUCT = Product(served=1004, stored=1004, dropped=0, dead=0, in_flight=0, totals={"the account": 1004})
+NOTHING = Product(served=0, stored=0, dropped=0, dead=0, in_flight=0, missing=0, open_writers=2, totals={})
+PRODUCT = replace(NOTHING, served=1004, stored=1004, totals={"the account": 1004})
 
 
 def test_every_request_of_the_client_has_one_end() -> None:
@@ -36,6 +37,7 @@ def test_what_was_received_and_may_have_been_answered_agrees(stored: int) -> Non
         (replace(PRODUCT, served=1005, in_flight=1), "in flight"),
         (replace(PRODUCT, served=1005, dropped=1), "1 were dropped"),
         (replace(PRODUCT, served=1005, dead=1), "1 are dead letters"),
+        (replace(PRODUCT, served=1005, missing=1), "1 clicks are missing"),
         (replace(PRODUCT, served=1003), "served are 1003"),
         (replace(PRODUCT, totals={"the account": 1003}), "the account has 1003"),
     ],
@@ -50,4 +52,4 @@ def test_other_answers_and_none_are_failures() -> None:
     """A run in which nothing was redirected proves nothing."""
     assert accounts.failures(replace(CLIENT, others={"404": 1}), PRODUCT)
     nothing = Client(asked=0, received=0, others={}, unconnected=0, died=0)
-    assert accounts.failures(nothing, Product(served=0, stored=0, dropped=0, dead=0, in_flight=0, totals={}))
+    assert accounts.failures(nothing, NOTHING)
