@@ -118,9 +118,7 @@ def _settled(product: Product, client: accounts.Client, tell: Tell) -> accounts.
     def is_settled() -> bool:
         nonlocal last
         last = reading.read(product, TAG)
-        tell(
-            f"stored {last.stored:,} of {client.received:,}; {last.in_flight:,} in flight, {last.open_writers} writers open"
-        )
+        tell(f"stored {last.stored:,}; {last.in_flight:,} in flight, {last.open_writers} writers open")
         return last.in_flight == 0 and last.served >= client.received and last.open_writers == workers
 
     try:
