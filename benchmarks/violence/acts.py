@@ -55,13 +55,19 @@ def kill_edge(product: Product) -> None:
 
 
 def empty_shard(product: Product) -> None:
-    """A shard without persistence: it comes back without its stream, its acknowledgements and its links."""
+    """A shard without persistence: it comes back without its stream, its acknowledgements and its links. A batch is held
+    meanwhile, so that the stream is not empty already."""
     shards = {shard["id"]: shard["url"] for shard in product.dev["shards"]}
-    name = max(shards, key=lambda each: _stream_length(shards[each]))
-    with redis.Redis.from_url(shards[name]) as shard:
-        shard.config_set("appendonly", "no")
-    shutil.rmtree(product.directory / name / "appendonlydir")
-    victim = _kill(product, name)
+
+    async def strike() -> tuple[str, int]:
+        async with _caught_batch(product):
+            name = max(shards, key=lambda each: _stream_length(shards[each]))
+            with redis.Redis.from_url(shards[name]) as shard:
+                shard.config_set("appendonly", "no")
+            shutil.rmtree(product.directory / name / "appendonlydir")
+            return name, _kill(product, name)
+
+    name, victim = asyncio.run(strike())
     _wait_for_another(product, name, victim)
     until(lambda: _is_complete(shards[name]), RECOVERY_S)
 
