@@ -31,6 +31,8 @@ from control.projection.batch import BatchResult
 from control.projection.tasks import Housekeeper, Projector
 from control.projection.writers import Writers
 from control.shards.edges import Edges
+from control.tags import api as tags_api
+from control.tags.service import Tags
 
 DOCS_URL: Final = "/docs"
 _PATH_MEMBER: Final = re.compile(r"{\w+}")
@@ -53,6 +55,7 @@ async def build(config: ControlConfig, log: Logger) -> Application:
         database=database, metrics=metrics, background=background, housekeeper=housekeeper, edges=edges
     )
     routes = links_api.routes(links, acknowledgements) + projection_api.routes(database)
+    routes += tags_api.routes(Tags(database))
     routes += system.routes(state, routes)
 
     application = Application(router=_router(routes, database, metrics, log))

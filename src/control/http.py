@@ -47,10 +47,15 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "code_taken": Problem(409, "The code is taken"),
     "window_invalid": Problem(422, "The time of validity is empty or too early"),
     "cache_max_age_invalid": Problem(422, "The cache lifetime is out of range"),
+    "tag_invalid": Problem(422, "A tag's name is not allowed"),
+    "too_many_tags": Problem(422, "A link has too many tags"),
+    "tags_exhausted": Problem(409, "There are as many tags as there may be"),
+    "tag_in_use": Problem(409, "Links have this tag"),
     "version_conflict": Problem(409, "The link has been changed meanwhile"),
     "precondition_failed": Problem(412, "The link has been changed meanwhile"),
     "link_not_found": Problem(404, "There is no such link"),
     "domain_not_found": Problem(404, "There is no such domain"),
+    "tag_not_found": Problem(404, "There is no such tag"),
     "route_not_found": Problem(404, "There is nothing at this path"),
     "method_not_allowed": Problem(405, "The path does not take this method"),
     "key_missing": Problem(401, "An API key is needed"),
@@ -64,6 +69,7 @@ SUCCESS: Final = {"ok": 200, "created": 201, "no_content": 204}
 _UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _WRONG_TYPE: Final = re.compile(r"Expected `[^`]*`, got `[^`]*`")
+_INDEX: Final = re.compile(r"\[([0-9]+)\]")
 _ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,9})"')
 
 
@@ -219,8 +225,8 @@ def _field_error(text: str) -> Error:
 
 
 def _pointer(path: str) -> str:
-    """`$.target` of msgspec as a JSON pointer."""
-    return path.removeprefix("$").replace(".", "/")
+    """`$.target` or `$.tags[0]` of msgspec as a JSON pointer."""
+    return _INDEX.sub(r"/\1", path.removeprefix("$").replace(".", "/"))
 
 
 def _escape(member: str) -> str:
