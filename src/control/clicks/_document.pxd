@@ -59,5 +59,3 @@ cdef bint read_end(Reader* reader) noexcept nogil
 # The parts of a document, written in the same order, write_sketch after the counts; behind what is written.
 cdef uint8_t* write_counts(const Counts* counts, uint32_t dimensions, uint8_t* at) noexcept nogil
 cdef uint8_t* write_entries(const Entry* entries, size_t count, uint8_t* at) noexcept nogil
-
-cdef object fault_of(Reader* reader, str what)

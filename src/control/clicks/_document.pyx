@@ -51,10 +51,6 @@ class FoldError(FormatError):
     """See the stub of _fold."""
 
 
-cdef object fault_of(Reader* reader, str what):
-    return FoldError("value", f"{what}: {reader.fault.decode()}")
-
-
 cdef inline bint _fail(Reader* reader, const char* fault) noexcept nogil:
     reader.fault = fault
     return False

@@ -10,8 +10,8 @@ cdef enum:
     FLAG_STALE = 16
     FRAME_BYTES_MAX = 128 * 1024        # wire.click's, likewise
     ADDRESS_BYTES_MAX = 16
-    FRAME_TEXTS_MAX = FRAME_BYTES_MAX / 12      # a text's item is no smaller
-    FRAME_CLICKS_MAX = FRAME_BYTES_MAX / 40     # nor a click's
+    FRAME_TEXTS_MAX = 10_922            # FRAME_BYTES_MAX // 12: an item is no smaller
+    FRAME_CLICKS_MAX = 3_276            # FRAME_BYTES_MAX // 40: nor is a click
 
 
 cdef struct Click:

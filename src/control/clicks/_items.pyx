@@ -67,7 +67,7 @@ cdef bint _is_click(const uint8_t* item, size_t size, Frame* frame) noexcept nog
         return _fail(frame, b"a click names a text that its frame does not have")
     if _read64(item + 8) >> 63 or _read64(item + 16) >> 63:
         return _fail(frame, b"an instant or a link id is not in 0..2^63-1")
-    if not 0 < _read32(item + 24) < 0x80000000:
+    if _read32(item + 24) == 0 or _read32(item + 24) >> 31:
         return _fail(frame, b"a domain id is not in 1..2^31-1")
     if item[36] != 0 and item[36] != 4 and item[36] != 16:
         return _fail(frame, b"an address has not 0, 4 or 16 bytes")

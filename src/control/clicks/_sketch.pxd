@@ -7,7 +7,7 @@ cdef enum:
     REGISTERS = 1 << PRECISION
     RANK_MAX = 64 - PRECISION + 1
     SPARSE_MAX = 1023                   # registers that are listed; from here on all of them together are smaller
-    DENSE_BYTES = REGISTERS * 6 / 8
+    DENSE_BYTES = (REGISTERS >> 2) * 3
     SKETCH_BYTES_MAX = 2 + DENSE_BYTES
     FEW = 16                            # registers whose indexes are kept beside them, so that a small sketch costs little
 

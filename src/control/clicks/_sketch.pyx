@@ -113,7 +113,7 @@ cdef uint8_t* _write_listed(const Sketch* sketch, uint8_t* at) noexcept nogil:
 
 
 cdef uint8_t* _write_all(const Sketch* sketch, uint8_t* at) noexcept nogil:
-    cdef const uint8_t* ranks = sketch.ranks
+    cdef const uint8_t* ranks = &sketch.ranks[0]
     cdef int i
     for i in range(0, REGISTERS, 4):
         at = _write24(at, ranks[i] | <unsigned int>ranks[i + 1] << 6 | <unsigned int>ranks[i + 2] << 12
