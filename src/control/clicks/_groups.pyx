@@ -59,20 +59,41 @@ cdef size_t _fit(Entry* entries, size_t count, uint64_t clicks, uint64_t* heap) 
 
 
 @cython.final
+cdef class LinkClicks:
+
+    def __dealloc__(self):
+        free(self.clicks)
+
+    @staticmethod
+    cdef LinkClicks of(Groups links):
+        cdef LinkClicks counts = LinkClicks.__new__(LinkClicks)
+        cdef size_t count = links._grouping.count, i
+        if links._scope != LINK_SCOPE or <size_t>len(links.clicks) != count:
+            raise ValueError("the counts of links are known once their groups are merged")
+        counts._batch = links._clicks
+        counts.ids = Ranking.of_subjects(links._grouping)
+        counts.clicks = <uint64_t*>malloc((count or 1) * sizeof(uint64_t))
+        if counts.clicks == NULL:
+            raise MemoryError(f"no memory for the counts of {count} links")
+        for i in range(count):
+            counts.clicks[i] = links.clicks[i]
+        return counts
+
+
+@cython.final
 cdef class Groups:
 
     def __init__(self):
         raise TypeError("groups are made by Batch.links and Batch.scopes")
 
     def __dealloc__(self):
-        free(self._link_clicks)
         free(self._before)
         free(self._joined)
         free(self._heap)
         free(self._out)
 
     @staticmethod
-    cdef Groups of(Clicks clicks, Grouping grouping, int scope, Groups links):
+    cdef Groups of(Clicks clicks, Grouping grouping, int scope, LinkClicks links):
         cdef Groups groups = Groups.__new__(Groups)
         groups._clicks = clicks
         groups._grouping = grouping
@@ -82,20 +103,10 @@ cdef class Groups:
         groups.days = grouping.days()
         groups.clicks = []
         if groups._dimensions >> LINK & 1 and links is not None:
-            groups._use_links(links)
+            if links._batch is not clicks:
+                raise ValueError("the counts of links are of another batch")
+            groups._link_clicks = links
         return groups
-
-    cdef int _use_links(self, Groups links) except -1:
-        cdef size_t i
-        if len(links.clicks) != len(links.subjects) or links._clicks is not self._clicks:
-            raise ValueError("the counts of links come from the same batch, after their merge")
-        self._link_ids = Values.of_numbers(links.subjects)
-        self._link_clicks = <uint64_t*>malloc((len(links.clicks) or 1) * sizeof(uint64_t))
-        if self._link_clicks == NULL:
-            raise MemoryError(f"no memory for the counts of {len(links.clicks)} links")
-        for i in range(<size_t>len(links.clicks)):
-            self._link_clicks[i] = links.clicks[i]
-        return 0
 
     def merge(self, documents not None):
         """See the stub."""
@@ -113,21 +124,20 @@ cdef class Groups:
         self.clicks = clicks
         return merged
 
-    cdef const Entry* _texts(self, int dimension) noexcept:
-        """The values of a dimension by rank; NULL if the batch has none to count."""
+    cdef Ranking _ranking(self, int dimension):
+        """Of the values of a dimension; None if the batch has none to count."""
         if dimension == LINK:
-            return NULL if self._link_ids is None else self._link_ids.by_rank
-        return self._clicks.codes.by_rank if dimension == CODE else self._clicks.values.by_rank
+            return None if self._link_clicks is None else self._link_clicks.ids
+        return self._clicks.codes if dimension == CODE else self._clicks.values
 
     cdef int _prepare(self) except -1:
+        cdef Ranking ranking
         cdef int dimension
-        cdef uint32_t ranks
         self._tally = Tally()
         for dimension in range(DIMENSIONS):
-            if self._dimensions >> dimension & 1 and self._texts(dimension) != NULL:
-                ranks = (self._link_ids if dimension == LINK else self._clicks.codes if dimension == CODE
-                         else self._clicks.values).count
-                self._tally.open(dimension, ranks)
+            ranking = self._ranking(dimension)
+            if self._dimensions >> dimension & 1 and ranking is not None:
+                self._tally.open(dimension, ranking.count)
         self._before = <Entry*>malloc(VALUES_MAX * sizeof(Entry))
         self._joined = <Entry*>malloc((VALUES_MAX + self._tally.added_max) * sizeof(Entry))
         self._heap = <uint64_t*>malloc(VALUES_MAX * sizeof(uint64_t))
@@ -169,7 +179,7 @@ cdef class Groups:
                 continue
             for dimension in range(CLICK_DIMENSIONS):
                 count_value(&tally.columns[dimension], row.values[dimension])
-            if self._link_ids is not None:
+            if self._link_clicks is not None:
                 count_value(&tally.columns[LINK], row.link_day)
         return 0
 
@@ -215,15 +225,15 @@ cdef class Groups:
 
     cdef ssize_t _merge_dimension(self, Reader* reader, int dimension, uint64_t clicks) noexcept:
         """Its values in `_joined`; how many there are, or -1."""
-        cdef const Entry* texts = self._texts(dimension)
+        cdef Ranking ranking = self._ranking(dimension)
         cdef ssize_t before = 0
         cdef size_t added = 0, count
         if reader.dimensions >> dimension & 1:
             before = read_entries(reader, self._before)
             if before < 0:
                 return -1
-        if texts != NULL:
-            added = self._tally.take(dimension, texts)
+        if ranking is not None:
+            added = self._tally.take(dimension, ranking.by_rank)
         if dimension == LINK:
             self._put_link_clicks(added)
         count = join_entries(self._before, before, self._tally.added, added, self._joined, dimension == LINK)
@@ -234,5 +244,5 @@ cdef class Groups:
         """In place of what the group adds, what the links' documents have."""
         cdef size_t i
         for i in range(added):
-            self._tally.added[i].clicks = self._link_clicks[self._tally.columns[LINK].ranks[i]]
+            self._tally.added[i].clicks = self._link_clicks.clicks[self._tally.columns[LINK].ranks[i]]
         return 0
