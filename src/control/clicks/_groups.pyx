@@ -10,8 +10,8 @@ Each group and its document are read, added up and written in one pass over the 
 
 Dimension `link` is different: the entry of a link is not what the batch adds but what its own document has for the day,
 so that a link that was not among the kept ones comes in with all its clicks. Its sum could exceed the document's clicks
-only if the links' documents and this one speak of different clicks (one was deleted or restored alone); then the least
-clicked links give way until it does not.
+only if the links' documents and this one speak of different clicks (one was deleted or restored alone); then links
+give way until it does not.
 """
 
 cimport cython
@@ -52,10 +52,17 @@ DOCUMENT_BYTES_MAX = tuple(_bytes_max(scope) for scope in range(SCOPES))
 
 
 cdef size_t _fit(Entry* entries, size_t count, uint64_t clicks, uint64_t* heap) noexcept:
-    """Drop the least clicked until the sum is at most `clicks`; how many are left."""
-    while sum_entries(entries, count) > clicks:
-        count = keep_top(entries, count, count - 1, heap) if count > 1 else 0
-    return count
+    """Drop what alone is more than `clicks`, then the least clicked until the sum is not; how many are left."""
+    cdef size_t i, left = 0
+    if sum_entries(entries, count) <= clicks:
+        return count
+    for i in range(count):
+        if entries[i].clicks <= clicks:
+            entries[left] = entries[i]
+            left += 1
+    while sum_entries(entries, left) > clicks:
+        left = keep_top(entries, left, left - 1, heap)      # at least two are left: one alone fits
+    return left
 
 
 @cython.final
