@@ -215,10 +215,11 @@ cdef int _rank_values(Clicks clicks, list values) except -1:
 
 
 cdef bytes _code_value(bytes code):
-    """A code as a value: UTF-8, which an unknown code need not be; U+FFFD stands for what is not."""
-    if code.isascii():
+    """A code as a value: UTF-8 without NUL, which an unknown code need not be; U+FFFD stands for what is not."""
+    if code.isascii() and b"\0" not in code:
         return code
-    return code.decode("utf-8", "replace").encode()[:VALUE_BYTES_MAX].decode("utf-8", "ignore").encode()
+    text = code.decode("utf-8", "replace").replace("\0", "\ufffd")
+    return text.encode()[:VALUE_BYTES_MAX].decode("utf-8", "ignore").encode()
 
 
 cdef int _rank_codes(Clicks clicks) except -1:

@@ -177,7 +177,7 @@ def test_a_document_of_another_scope_is_refused() -> None:
 
 
 def test_what_an_enricher_must_not_say_is_refused() -> None:
-    """A value too long for a document, a number without a value, a class that there is not."""
+    """A value too long for a document or with a NUL, a number without a value, a class that there is not."""
 
     class Long(PlainEnricher):
         def referrer(self, text: bytes) -> int:
@@ -191,7 +191,12 @@ def test_what_an_enricher_must_not_say_is_refused() -> None:
         def agent(self, text: bytes) -> tuple[int, int, int, int]:
             return 0, 0, 0, 3
 
-    for enricher in (Long(), Unknown(), Odd()):
+    class Binary(PlainEnricher):
+        def referrer(self, text: bytes) -> int:
+            self.values.append("a\0b")
+            return len(self.values) - 1
+
+    for enricher in (Long(), Unknown(), Odd(), Binary()):
         with pytest.raises(FoldError):
             enriched([_click(1, referrer=b"r")], {}, enricher)
 
