@@ -5,7 +5,7 @@ import os
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-OPENSSL = ("_tls", "_secure")  # the same libraries that Python's ssl module stands on
+OPENSSL = ("edge._tls", "edge._secure")  # the same libraries that Python's ssl module stands on
 CORES = os.cpu_count() or 1
 LEAVES = (
     "_base62",
@@ -24,18 +24,35 @@ LEAVES = (
     "_snapshot",
     "_tls",
 )
-DOOR = ("_front", "_roster", "_connection", "_socket", "_secure", "_gate", "_fast")
+EDGE = (*LEAVES, "_front", "_roster", "_connection", "_socket", "_secure", "_gate", "_fast")
+CLICKS = (
+    "_siphash",
+    "_sketch",
+    "_entries",
+    "_document",
+    "_grouping",
+    "_items",
+    "_ranking",
+    "_clicks",
+    "_enriching",
+    "_tally",
+    "_groups",
+    "_rows",
+    "_summary",
+    "_fold",
+)
+MODULES = (*(f"edge.{name}" for name in EDGE), *(f"control.clicks.{name}" for name in CLICKS))
 
 setup(
     ext_modules=cythonize(
         [
             Extension(
-                f"edge.{name}",
-                [f"src/edge/{name}.pyx"],
+                name,
+                [f"src/{name.replace('.', '/')}.pyx"],
                 extra_compile_args=["-O3", "-fno-plt"],
                 libraries=["ssl", "crypto"] if name in OPENSSL else [],
             )
-            for name in (*LEAVES, *DOOR)
+            for name in MODULES
         ],
         compiler_directives={"language_level": 3, "embedsignature": True},
         include_path=["src"],
