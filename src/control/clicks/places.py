@@ -11,7 +11,7 @@ from typing import Final
 
 import maxminddb
 
-from control.clicks.values import clean
+from control.clicks.values import VALUE_BYTES_MAX, clean
 
 NOWHERE: Final = ("", "")
 # The kind of a database is a part of its type: GeoLite2-City, DBIP-Country-Lite, GeoIP2-Enterprise.
@@ -58,7 +58,7 @@ class Places:
 def _place(record: object) -> tuple[str, str]:
     """A city is named with its country: there is a Paris in Texas."""
     country = clean(_text(record, "country", "iso_code"))
-    city = clean(_text(record, "city", "names", "en"))
+    city = clean(_text(record, "city", "names", "en"), VALUE_BYTES_MAX - len(", XX"))
     return country, clean(f"{city}, {country}") if city and country else city
 
 

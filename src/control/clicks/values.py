@@ -45,9 +45,9 @@ class Values:
         return len(self.texts) - 1
 
 
-def clean(text: str) -> str:
-    """`text` on one line and of at most VALUE_BYTES_MAX bytes, cut between two characters."""
+def clean(text: str, bytes_max: int = VALUE_BYTES_MAX) -> str:
+    """`text` on one line and of at most `bytes_max` bytes, cut between two characters."""
     text = _CONTROLS.sub(" ", text).strip()
     # A lone surrogate is in no UTF-8; "replace" turns it into a question mark.
     data = text.encode("utf-8", "replace")
-    return data[:VALUE_BYTES_MAX].decode("utf-8", "ignore").rstrip()
+    return data[:bytes_max].decode("utf-8", "ignore").rstrip()
