@@ -1,5 +1,6 @@
 """The clicks that are brought in for measuring are clicks as an edge records them."""
 
+import itertools
 from collections import Counter
 
 from benchmarks.clicks.traffic import SEGMENT_BYTES, Traffic
@@ -25,7 +26,7 @@ def test_frames_are_valid_and_follow_each_other() -> None:
     """Each begins where the one before it ended, or a segment does."""
     frames = [made for made, _ in _decoded(1000)]
     assert len(frames) > 1
-    for before, after in zip(frames, frames[1:], strict=False):
+    for before, after in itertools.pairwise(frames):
         assert (after.segment, after.start) == (before.segment, before.start + len(before.body))
         assert after.start + len(after.body) <= SEGMENT_BYTES
 
