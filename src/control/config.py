@@ -19,6 +19,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     control_host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     control_port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
     short_url: str = "http://127.0.0.1:8080"
+    geo_file: str = ""
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -27,7 +27,7 @@ class Value:
 
     def lines(self) -> list[str]:
         """The text of this metric."""
-        return self._head + [f"{self.name}{_labels(key)} {value:g}" for key, value in self._values.items()]
+        return self._head + [f"{self.name}{_labels(key)} {value:.15g}" for key, value in self._values.items()]
 
 
 class Histogram:
@@ -53,7 +53,7 @@ class Histogram:
             total += count
             label = "+Inf" if bound == float("inf") else f"{bound:g}"
             lines.append(f'{self.name}_bucket{{le="{label}"}} {total}')
-        return [*lines, f"{self.name}_sum {self._sum:g}", f"{self.name}_count {total}"]
+        return [*lines, f"{self.name}_sum {self._sum:.15g}", f"{self.name}_count {total}"]
 
 
 class Metrics:
@@ -73,6 +73,22 @@ class Metrics:
         self.edges = Value("pointsman_edges_live", "gauge", "Live edge workers, by shard.")
         self.edges_lag = Value(
             "pointsman_edges_lag_seconds", "gauge", "From a probe's write to Redis to the last edge's word, by shard."
+        )
+        self.agents_read = Value(
+            "pointsman_click_agents_read_total", "counter", "User-Agents of clicks that were read."
+        )
+        self.agents_unread = Value(
+            "pointsman_click_agents_unread_total", "counter", "Clicks whose User-Agent was one too many for its batch."
+        )
+        self.values_dropped = Value(
+            "pointsman_click_values_dropped_total", "counter", "Values counted as unknown, for too many in one batch."
+        )
+        self.geo_loaded = Value("pointsman_geo_loaded", "gauge", "1 if a database of places is in use.")
+        self.geo_built = Value(
+            "pointsman_geo_built_seconds", "gauge", "When its maker built it, seconds since 1970; 0 without one."
+        )
+        self.geo_refusals = Value(
+            "pointsman_geo_refusals_total", "counter", "Times that the file of places could not be taken."
         )
         self.task_failures = Value("pointsman_task_failures", "gauge", "Failures in a row of a background task.")
 
