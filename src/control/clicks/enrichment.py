@@ -58,7 +58,8 @@ class Enricher:
         self._metrics = metrics
         self._geo_file = GeoFile(Path(geo_file) if geo_file else None, log)
         self._geo_file.load()
-        self._own_hosts: frozenset[str] = frozenset()
+        self._domains: frozenset[str] = frozenset()
+        self._own_hosts: frozenset[str] = frozenset()  # the same, as referrers are
         self._reads_left = READS_MAX
         self._unread = 0
         self._by_agent: dict[bytes, Numbers4] = {}
@@ -74,9 +75,10 @@ class Enricher:
 
     def own(self, hosts: Iterable[str]) -> None:
         """The hosts of our own domains: who comes from there comes from nowhere. Call it before `begin`."""
-        own_hosts = frozenset(referrers.plain_host(host) for host in hosts)
-        if own_hosts != self._own_hosts:
-            self._own_hosts = own_hosts
+        domains = frozenset(hosts)
+        if domains != self._domains:
+            self._domains = domains
+            self._own_hosts = frozenset(referrers.plain_host(host) for host in domains)
             self._by_origin.clear()
 
     def begin(self) -> None:
