@@ -2,21 +2,18 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from control.clicks import store
-from control.clicks._fold import LINK_SCOPE, Batch, FoldError, summarise
+from control.clicks._fold import LINK_SCOPE, Batch, FoldError, Groups, summarise
 from control.clicks.model import Dead
 from control.db import Connection
-
-if TYPE_CHECKING:
-    from control.clicks._fold import Groups  # at run time it is made by a Batch alone
 
 Documents = Sequence[bytes | None]
 _SCOPE_NAMES: Final = ("link", "domain", "tag", "account", "unknown codes of domain")
 
 
-async def merge(connection: Connection, batch: Batch, links: "Groups") -> list[Dead]:
+async def merge(connection: Connection, batch: Batch, links: Groups) -> list[Dead]:
     """Merge links first, then the scopes that list them; `links` are `batch.links()`.
 
     Returns stored documents that could not be read. Each was replaced by one that begins with this batch: a document
@@ -31,14 +28,14 @@ async def merge(connection: Connection, batch: Batch, links: "Groups") -> list[D
     return dead
 
 
-async def _merge_scope(connection: Connection, scope: int, groups: "Groups") -> list[Dead]:
+async def _merge_scope(connection: Connection, scope: int, groups: Groups) -> list[Dead]:
     documents = await store.scope_documents(connection, scope, groups)
     merged, dead = await _merged(scope, groups, documents)
     await store.save_scope_documents(connection, scope, groups, merged)
     return dead
 
 
-async def _merged(scope: int, groups: "Groups", documents: Documents) -> tuple[list[bytes], list[Dead]]:
+async def _merged(scope: int, groups: Groups, documents: Documents) -> tuple[list[bytes], list[Dead]]:
     try:
         return await asyncio.to_thread(groups.merge, documents), []
     except FoldError:

@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import asyncpg
 
 from control.clicks import books, dead_frames, merging, model, ranges, salts, store
-from control.clicks._fold import Added, Batch, FoldError
+from control.clicks._fold import Added, Batch, FoldError, Groups
 from control.clicks.books import Counts
 from control.clicks.dead_frames import DeadFrame
 from control.clicks.enrichment import Enricher, Facts
@@ -29,9 +29,6 @@ from control.errors import Error
 from wire import FormatError
 from wire.click import CLICK_BYTES_MIN
 from wire.report import Report
-
-if TYPE_CHECKING:
-    from control.clicks._fold import Groups  # at run time it is made by a Batch alone
 
 REPLAY_PAGE_MAX: Final = 100
 # Frames behind these can be counted once what was wrong is repaired; the others' bytes are no frame.
@@ -71,7 +68,7 @@ class _Prepared:
     batch: Batch
     added: list[tuple[Arrival, Added]] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
-    links: "Groups | None" = None  # None without clicks
+    links: Groups | None = None  # None without clicks
     rows: bytes | None = None  # None if they are not kept
 
 

@@ -3,17 +3,15 @@
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import asyncpg
 
+from control.clicks._fold import Groups
 from control.clicks.books import Book
 from control.clicks.model import Arrival, Segment, SegmentKey
 from control.clicks.ranges import Ranges
 from control.db import Connection
-
-if TYPE_CHECKING:
-    from control.clicks._fold import Groups  # at run time it is made by a Batch alone
 
 # "pnts", "clck" in ASCII: the transaction lock of whoever merges into the rollups.
 _MERGE_LOCK: Final = 0x706E7473636C636B
@@ -131,7 +129,7 @@ async def add_totals(connection: Connection, totals: Sequence[tuple[int, int, in
         )
 
 
-async def link_documents(connection: Connection, groups: "Groups") -> list[bytes | None]:
+async def link_documents(connection: Connection, groups: Groups) -> list[bytes | None]:
     """The links' day documents, in the order of the groups."""
     keys = list(zip(groups.subjects, groups.days, strict=True))
     found: dict[tuple[int, int], bytes] = {}
@@ -147,7 +145,7 @@ async def link_documents(connection: Connection, groups: "Groups") -> list[bytes
     return [found.get(key) for key in keys]
 
 
-async def save_link_documents(connection: Connection, groups: "Groups", documents: list[bytes]) -> None:
+async def save_link_documents(connection: Connection, groups: Groups, documents: list[bytes]) -> None:
     """Replace the documents of merged groups."""
     for page in _pages(list(zip(groups.subjects, groups.days, groups.clicks, documents, strict=True))):
         link_ids, days, clicks, page_documents = map(list, zip(*page, strict=True))
@@ -164,7 +162,7 @@ async def save_link_documents(connection: Connection, groups: "Groups", document
         )
 
 
-async def scope_documents(connection: Connection, scope: int, groups: "Groups") -> list[bytes | None]:
+async def scope_documents(connection: Connection, scope: int, groups: Groups) -> list[bytes | None]:
     """The day documents of a scope's subjects, in the order of the groups."""
     rows = await connection.fetch(
         """
@@ -179,7 +177,7 @@ async def scope_documents(connection: Connection, scope: int, groups: "Groups") 
     return [found.get(key) for key in zip(groups.subjects, groups.days, strict=True)]
 
 
-async def save_scope_documents(connection: Connection, scope: int, groups: "Groups", documents: list[bytes]) -> None:
+async def save_scope_documents(connection: Connection, scope: int, groups: Groups, documents: list[bytes]) -> None:
     """Replace the documents of merged groups."""
     await connection.execute(
         """

@@ -18,9 +18,9 @@ from control import migrations
 from control.background import Background
 from control.clicks.agents import Agents
 from control.clicks.enrichment import Enricher
+from control.clicks.model import Entry, Work
 from control.clicks.service import Intake, Options, Outcome
 from control.clicks.tasks import Consumer, Tools, consumer_name
-from control.clicks.model import Entry, Work
 from control.db import Database, open_database
 from control.domains import service as domains
 from control.metrics import Metrics

@@ -1,6 +1,6 @@
 """Frames come in over the shards' streams, and each click is counted once (I3)."""
 
-from tests.control.clicks.depot import Depot, Segment, acknowledged, name_of, play, plain_sum, send, some_frames
+from tests.control.clicks.depot import Depot, acknowledged, name_of, plain_sum, play, send, some_frames
 from tests.stack.server import RedisServer
 
 
