@@ -3,6 +3,8 @@
 request ──▶ BlackSheep router ──▶ _handle: key, query, body ──▶ a feature's service ──▶ PostgreSQL
                                                                           │ commit, then wake()
 outbox ◀── LISTEN ── Projector ──▶ shards ◀── Keeper (one a shard) ◀── Housekeeper
+                                     │
+                                     └─ clicks ──▶ Consumer (one a shard) ──▶ Intake ──▶ PostgreSQL
 """
 
 import re
@@ -15,6 +17,11 @@ from blacksheep import Application, Request, Response, Router
 from control import migrations, system
 from control.auth import service as auth
 from control.background import Background, Pulse
+from control.clicks import retention
+from control.clicks.agents import Agents
+from control.clicks.enrichment import Enricher
+from control.clicks.service import Intake, Options
+from control.clicks.tasks import Consumers, Tools
 from control.config import ControlConfig
 from control.db import Database, open_database
 from control.domains import service as domains
@@ -51,6 +58,8 @@ async def build(config: ControlConfig, log: Logger) -> Application:
     projector = Projector(database, writers, partial(_on_batch, metrics, acknowledgements))
     housekeeper = Housekeeper(database, background, edges, projector.wake, log)
     links = Links(database, projector.wake)
+    intake = Intake(Enricher(config.geo_file, Agents(), metrics, log), _intake_options(config))
+    consumers = _consumers(config, database, intake, metrics, background)
     state = system.State(
         database=database, metrics=metrics, background=background, housekeeper=housekeeper, edges=edges
     )
@@ -67,15 +76,33 @@ async def build(config: ControlConfig, log: Logger) -> Application:
         background.start("topology", housekeeper.follow_topology)
         background.start("tidy", housekeeper.tidy)
         background.start("purge", partial(links_tasks.purge, database))
+        background.start("click topology", consumers.follow_topology)
+        background.start("click tidy", consumers.tidy)
 
     async def stop(_: Application) -> None:
         await background.stop()
+        intake.close()
         await writers.close()
         await database.close()
 
     application.on_start += start
     application.on_stop += stop
     return application
+
+
+def _intake_options(config: ControlConfig) -> Options:
+    return Options(
+        keeps_rows=config.clicks_raw == "on",
+        segments_days=config.clicks_segments_days,
+        dead_frames_max=config.clicks_dead_max,
+    )
+
+
+def _consumers(
+    config: ControlConfig, database: Database, intake: Intake, metrics: Metrics, background: Background
+) -> Consumers:
+    tools = Tools(database=database, intake=intake, metrics=metrics, claim_idle_ms=config.clicks_claim_idle_ms)
+    return Consumers(tools, background, retention.keep_of(config))
 
 
 async def prepare_database(database: Database, config: ControlConfig) -> None:
