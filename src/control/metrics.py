@@ -74,6 +74,10 @@ class Metrics:
         self.edges_lag = Value(
             "pointsman_edges_lag_seconds", "gauge", "From a probe's write to Redis to the last edge's word, by shard."
         )
+        self.streams = Value("pointsman_control_streams", "gauge", "Streamed answers under way, by route.")
+        self.tail_skipped = Value(
+            "pointsman_clicks_tail_skipped_total", "counter", "Clicks that followers of the tail were not shown, by reason."
+        )
         self.task_failures = Value("pointsman_task_failures", "gauge", "Failures in a row of a background task.")
 
     def text(self) -> str:
