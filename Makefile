@@ -4,7 +4,7 @@ PYTHON ?= python3
 SOAK_SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
-COMPILED := $(wildcard src/edge/*.pyx src/edge/*.pxd src/edge/*.h) setup.py
+COMPILED := $(foreach folder,src/edge src/control/clicks,$(wildcard $(folder)/*.pyx $(folder)/*.pxd $(folder)/*.h)) setup.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -55,13 +55,13 @@ soak: $(VENV)/built ## load the edge fully for SOAK_SECONDS (300), and see that 
 
 annotate: $(VENV)/built ## show in build/annotate/*.html which compiled lines still call Python
 	@mkdir -p build/annotate
-	@for file in src/edge/*.pyx; do \
+	@for file in src/edge/*.pyx src/control/clicks/*.pyx; do \
 		$(BIN)/cython -3 --annotate -I src "$$file" -o "build/annotate/$$(basename "$$file" .pyx).c" || exit 1; \
 	done
 	@ls build/annotate/*.html
 
 clean: ## remove what was built and installed; the data in .pointsman stay
-	@rm -rf $(VENV) build dist src/*.egg-info src/edge/*.so src/edge/*.c
+	@rm -rf $(VENV) build dist src/*.egg-info src/edge/*.so src/edge/*.c src/control/clicks/*.so src/control/clicks/*.c
 	@find src tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 # The environment, with the versions in constraints.txt. Made anew when what is installed changes.

@@ -22,12 +22,30 @@ LEAVES = (
     "_ring",
     "_snapshot",
 )
+EDGE = (*LEAVES, "_front", "_roster", "_connection", "_stream", "_gate", "_fast")
+CLICKS = (
+    "_siphash",
+    "_sketch",
+    "_entries",
+    "_document",
+    "_grouping",
+    "_items",
+    "_values",
+    "_clicks",
+    "_enriching",
+    "_tally",
+    "_groups",
+    "_rows",
+    "_summary",
+    "_fold",
+)
+MODULES = (*(f"edge.{name}" for name in EDGE), *(f"control.clicks.{name}" for name in CLICKS))
 
 setup(
     ext_modules=cythonize(
         [
-            Extension(f"edge.{name}", [f"src/edge/{name}.pyx"], extra_compile_args=["-O3", "-fno-plt"])
-            for name in (*LEAVES, "_front", "_roster", "_connection", "_stream", "_gate", "_fast")
+            Extension(name, [f"src/{name.replace('.', '/')}.pyx"], extra_compile_args=["-O3", "-fno-plt"])
+            for name in MODULES
         ],
         compiler_directives={"language_level": 3, "embedsignature": True},
         include_path=["src"],
