@@ -18,6 +18,11 @@ from blacksheep import Application, Request, Response, Router
 from control import migrations, system
 from control.auth import service as auth
 from control.background import Background, Pulse
+from control.clicks import api as clicks_api
+from control.clicks import streamed as clicks_streamed
+from control.clicks.audience import Audience
+from control.clicks.export import Exports
+from control.clicks.reading import Reading
 from control.config import ControlConfig
 from control.db import Database, open_database
 from control.domains import service as domains
@@ -35,6 +40,8 @@ from control.projection.tasks import Housekeeper, Projector
 from control.projection.writers import Writers
 from control.shards.edges import Edges
 from control.streaming import Stream, follow
+from control.tags import api as tags_api
+from control.tags.service import Tags
 
 DOCS_URL: Final = "/docs"
 _PATH_MEMBER: Final = re.compile(r"{\w+}")
@@ -58,6 +65,10 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
         database=database, metrics=metrics, background=background, housekeeper=housekeeper, edges=edges
     )
     routes = links_api.routes(links, acknowledgements) + projection_api.routes(database)
+    routes += tags_api.routes(Tags(database))
+    audience = Audience(database, background, metrics)
+    routes += clicks_api.routes(Reading(database))
+    routes += clicks_streamed.routes(database, audience, Exports(database), are_rows_kept=True)
     routes += system.routes(state, routes)
 
     application = Application(router=_router(routes, _Answering(database, metrics, log, stopping)))
@@ -68,6 +79,7 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
         background.start("outbox listener", projector.listen)
         background.start("topology", housekeeper.follow_topology)
         background.start("tidy", housekeeper.tidy)
+        background.start("clicks tail", audience.run)
         background.start("purge", partial(links_tasks.purge, database))
 
     async def stop(_: Application) -> None:

@@ -49,6 +49,10 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "code_taken": Problem(409, "The code is taken"),
     "window_invalid": Problem(422, "The time of validity is empty or too early"),
     "cache_max_age_invalid": Problem(422, "The cache lifetime is out of range"),
+    "tag_invalid": Problem(422, "A tag's name is not allowed"),
+    "too_many_tags": Problem(422, "A link has too many tags"),
+    "tags_exhausted": Problem(409, "There are as many tags as there may be"),
+    "tag_in_use": Problem(409, "Links have this tag"),
     "version_conflict": Problem(409, "The link has been changed meanwhile"),
     "precondition_failed": Problem(412, "The link has been changed meanwhile"),
     "link_not_found": Problem(404, "There is no such link"),
@@ -73,6 +77,7 @@ SUCCESS: Final = {"ok": 200, "created": 201, "no_content": 204}
 _UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _WRONG_TYPE: Final = re.compile(r"Expected `[^`]*`, got `[^`]*`")
+_INDEX: Final = re.compile(r"\[([0-9]+)\]")
 _ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,9})"')
 
 
@@ -251,8 +256,8 @@ def _field_error(text: str) -> Error:
 
 
 def _pointer(path: str) -> str:
-    """`$.target` of msgspec as a JSON pointer."""
-    return path.removeprefix("$").replace(".", "/")
+    """`$.target` or `$.tags[0]` of msgspec as a JSON pointer."""
+    return _INDEX.sub(r"/\1", path.removeprefix("$").replace(".", "/"))
 
 
 def _escape(member: str) -> str:

@@ -130,6 +130,36 @@ def test_lifetime_can_be_given_by_command_and_file(ready_url: str, shards: list[
         assert found.cache_max_age_s == seconds
 
 
+def test_tags_can_be_given_by_command(ready_url: str, shards: list[RedisServer], tmp_path: Path) -> None:
+    """Options of create and import; list shows them and filters by one. Bad ones are refused before anything."""
+    assert (
+        _run(ready_url, "link", "create", "https://a.example/", "--code=one", "--tag=News", "--tag=[b]x").returncode
+        == 0
+    )
+    assert json.loads(_run(ready_url, "link", "get", "one").stdout)["tags"] == ["News", "[b]x"]
+    fetch(
+        ready_url,
+        "INSERT INTO links (domain_id, code, key_hash, target, deleted_at, tags) VALUES "
+        "(1, 'again', 0, 'https://old.example/', now(), '{2}')",
+    )
+    file = tmp_path / "links.csv"
+    file.write_text("one,https://b.example/\nagain,https://a.example/\ntwo,https://a.example/\n")
+    refused = _run(ready_url, "link", "import", str(file), f"--tag={'x' * 65}")
+    assert (refused.returncode, "tag_invalid" in refused.stderr) == (1, True)
+    assert fetch(ready_url, "SELECT count(*) FROM links WHERE deleted_at IS NULL") == [(1,)]
+    result = _run(ready_url, "link", "import", str(file), "--tag=news", "--tag=2026")
+    assert "2 links created, 1 codes were taken" in result.stdout, result.stderr
+    tags = dict(fetch(ready_url, "SELECT code, tags FROM links"))
+    assert tags == {"one": [1, 2], "again": [1, 3], "two": [1, 3]}
+    assert fetch(ready_url, "SELECT name FROM tags ORDER BY id") == [("News",), ("[b]x",), ("2026",)]
+    assert fetch(ready_url, "SELECT tag_id, count(*) FROM link_tags GROUP BY 1 ORDER BY 1") == [(1, 3), (2, 1), (3, 2)]
+    assert all(isinstance(held(shards, code), LinkRecord) for code in ("one", "again", "two"))
+    assert "News, [b]x" in _run(ready_url, "link", "list").stdout
+    listed = _run(ready_url, "link", "list", "--tag=NEWS").stdout
+    assert all(f"/{code} " in listed for code in ("one", "again", "two"))
+    assert "tag_not_found" in _run(ready_url, "link", "list", "--tag=nwes").stderr
+
+
 def test_import_names_every_bad_line_and_stores_nothing(ready_url: str, tmp_path: Path) -> None:
     """The whole file is checked first."""
     file = tmp_path / "links.csv"

@@ -29,7 +29,7 @@ def test_link_is_created_with_a_generated_code(bare_station: Station) -> None:
     assert body["short_url"] == f"{SHORT_URL}/{body['code']}"
     assert set(body) == {
         "id", "domain", "code", "short_url", "target", "status", "is_enabled", "not_before", "not_after",
-        "cache_max_age_s", "version", "created_at", "updated_at",
+        "cache_max_age_s", "tags", "version", "created_at", "updated_at",
     }  # fmt: skip
     assert (body["domain"], body["target"], body["status"], body["version"]) == ("go.example", GOOD, 302, 1)
     assert bare_station.client.get(answer.headers["Location"]).json() == body

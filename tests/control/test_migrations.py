@@ -63,6 +63,28 @@ def test_links_of_before_the_lifetime_have_none(database_url: str, monkeypatch: 
     assert fetch(database_url, query) == [("edge_link",)]
 
 
+def test_tags_come_without_writing_the_links_again(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database of the second migration, with links, goes forward; the table's file stays, and no link has a tag."""
+    everything = migrations.available()
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "available", lambda: everything[:2])
+        with_database(database_url, migrations.migrate)
+    fetch(database_url, "INSERT INTO domains (host, base_url) VALUES ('sho.rt', 'http://sho.rt')")
+    fetch(
+        database_url,
+        "INSERT INTO links (domain_id, code, key_hash, target, deleted_at) SELECT 1, 'c' || n, n, 'https://a.test/', "
+        "CASE WHEN n = 1 THEN now() END FROM generate_series(1, 1000) n",
+    )
+    files = "SELECT pg_relation_filenode('links'), pg_relation_filenode('links_pkey')"
+    before = fetch(database_url, files)
+    assert with_database(database_url, migrations.migrate) == everything[2:]
+    assert fetch(database_url, files) == before
+    assert fetch(database_url, "SELECT tags, count(*) FROM links GROUP BY 1") == [([], 1000)]
+    fetch(database_url, "UPDATE links SET tags = '{7}' WHERE code IN ('c1', 'c2', 'c3')")
+    fetch(database_url, "UPDATE links SET deleted_at = now() WHERE code = 'c3'")
+    assert fetch(database_url, "SELECT code FROM links JOIN link_tags ON link_id = id AND tag_id = 7") == [("c2",)]
+
+
 def test_check_tells_an_empty_database_from_a_current_one(database_url: str) -> None:
     """Before: what to do. After: nothing."""
 

@@ -28,6 +28,8 @@ def test_document_has_every_operation(document: dict[str, Any]) -> None:
         ("patch", "/api/v1/links/{code}"),
         ("delete", "/api/v1/links/{code}"),
         ("get", "/api/v1/outbox/set-aside"),
+        ("get", "/api/v1/tags"),
+        ("delete", "/api/v1/tags/{name}"),
     }
     assert set(REF.findall(str(document))) <= document["components"]["schemas"].keys()
 

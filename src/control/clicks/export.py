@@ -5,7 +5,7 @@ connection of their own, and passed on as the client takes them: a chunk is aske
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,13 +13,13 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from control.clicks import rows_query, statistics
+from control.clicks import queries, rows_query, statistics
 from control.clicks import span as spans
 from control.clicks._fold import summarise
-from control.clicks.queries import Documents
+from control.clicks.queries import ACCOUNT, Subject
 from control.clicks.span import Span, Unit
 from control.clicks.statistics import Point
-from control.db import Connection, Database
+from control.db import Database
 from control.errors import Error
 from control.streaming import Stream
 
@@ -43,9 +43,9 @@ _DAYS_AT_ONCE: Final = 31
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A series to export: whose documents, and how they are cut."""
+    """A series to export: of whom, and how it is cut."""
 
-    read: Callable[[Connection, Span], Awaitable[Documents]]
+    subject: Subject
     span: Span
     unit: Unit
 
@@ -65,15 +65,15 @@ class Exports:
         async for chunk in _framed(self._series_chunks(wanted, lines), kind):
             yield chunk
 
-    async def rows(self, link_id: int | None, span: Span, kind: Format) -> Stream:
-        """Single clicks, of a link or of all links; raises Error("too_many_exports")."""
+    async def rows(self, subject: Subject, span: Span, kind: Format) -> Stream:
+        """Single clicks, of a link or of the account; raises Error("too_many_exports")."""
         if self._rows_under_way >= EXPORTS_MAX:
             raise Error("too_many_exports", f"{EXPORTS_MAX} exports of rows are under way already; try again later")
         self._rows_under_way += 1
         try:
-            query = rows_query.of(is_csv=kind == "csv", is_of_link=link_id is not None)
+            query = rows_query.of(is_csv=kind == "csv", is_of_link=subject != ACCOUNT)
             instants = [datetime.fromtimestamp(quarter * spans.QUARTER_S, UTC) for quarter in (span.start, span.end)]
-            arguments = instants if link_id is None else [*instants, link_id]
+            arguments = instants if subject == ACCOUNT else [*instants, subject.id]
             async with aclosing(self._copied(query, arguments, rows_query.options(is_csv=kind == "csv"))) as chunks:
                 async for chunk in _framed(chunks, kind):
                     yield chunk
@@ -83,7 +83,7 @@ class Exports:
     async def _series_chunks(self, wanted: Series, lines: Callable[[Sequence[Point]], bytes]) -> Stream:
         for part in spans.parts(wanted.span, _DAYS_AT_ONCE):
             async with self._database.connection() as connection:
-                documents = await wanted.read(connection, part)
+                documents = await queries.documents(connection, wanted.subject, part)
             yield lines(statistics.points(part, wanted.unit, summarise(documents).slots))
 
     async def _copied(self, query: str, arguments: Sequence[Any], options: dict[str, Any]) -> Stream:

@@ -1,15 +1,13 @@
 """Reading statistics: which rows are read, and what is made of them."""
 
-from dataclasses import dataclass
 from datetime import date
-from typing import Final
 
 import msgspec
 
 from control.clicks import queries, statistics, top
 from control.clicks import span as spans
-from control.clicks._fold import ACCOUNT_SCOPE, DOMAIN_SCOPE, TAG_SCOPE, UNKNOWN_SCOPE, summarise
-from control.clicks.queries import Documents
+from control.clicks._fold import DOMAIN_SCOPE, LINK_SCOPE, TAG_SCOPE, UNKNOWN_SCOPE, summarise
+from control.clicks.queries import ACCOUNT, Subject
 from control.clicks.span import Span
 from control.clicks.statistics import ClickStatistics, LinkStatistics, UnknownStatistics, View
 from control.clicks.top import DayList
@@ -20,8 +18,7 @@ from control.domains.model import Domain
 from control.errors import Error
 from control.links import model as link_model
 from control.links import store as link_store
-
-ACCOUNT: Final = 0  # the one subject of its scope
+from control.tags import service as tags
 
 
 class TopLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,14 +43,6 @@ class TopLinks(msgspec.Struct, frozen=True, kw_only=True):
     items: list[TopLink]
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Whose documents: a scope and its subject."""
-
-    scope: int
-    id: int
-
-
 class Reading:
     """The questions about clicks that the API and the command line ask."""
 
@@ -65,7 +54,7 @@ class Reading:
         async with self._database.connection() as connection:
             link_id = await link_id_of(connection, host, code)
             totals = await queries.totals(connection, link_id)
-            documents = await queries.link_documents(connection, link_id, view.span.first_day, view.span.last_day)
+            documents = await queries.documents(connection, Subject(LINK_SCOPE, link_id), view.span)
         return statistics.of_link(view, summarise(documents), totals, is_all_time=is_all_time)
 
     async def domain(self, host: str, view: View) -> ClickStatistics:
@@ -77,32 +66,30 @@ class Reading:
     async def tag(self, name: str, view: View) -> ClickStatistics:
         """The statistics of a tag; raises Error("tag_not_found")."""
         async with self._database.connection() as connection:
-            number = await queries.tag_id(connection, name)
-            if number is None:
-                raise Error("tag_not_found", f"no link has the tag {name[:64]!r}")
-            return await _scope(connection, Subject(TAG_SCOPE, number), view)
+            found = await tags.find(connection, name)
+            return await _scope(connection, Subject(TAG_SCOPE, found.id), view)
 
     async def account(self, view: View) -> ClickStatistics:
         """The statistics of all links together."""
         async with self._database.connection() as connection:
-            return await _scope(connection, Subject(ACCOUNT_SCOPE, ACCOUNT), view)
+            return await _scope(connection, ACCOUNT, view)
 
     async def unknown(self, host: str | None, view: View) -> UnknownStatistics:
         """What was asked for at a domain and does not exist; raises Error("domain_not_found")."""
         async with self._database.connection() as connection:
             domain = await domain_of(connection, host)
-            documents = await _documents(connection, Subject(UNKNOWN_SCOPE, domain.id), view.span)
+            documents = await queries.documents(connection, Subject(UNKNOWN_SCOPE, domain.id), view.span)
         return statistics.of_unknown(view, summarise(documents))
 
     async def top(self, host: str | None, span: Span, limit: int) -> TopLinks:
         """The most clicked links of the UTC days of `span`: of all domains, or of the domain `host`."""
         async with self._database.connection() as connection:
-            subject = Subject(ACCOUNT_SCOPE, ACCOUNT)
+            subject = ACCOUNT
             if host is not None:
                 subject = Subject(DOMAIN_SCOPE, (await domain_of(connection, host)).id)
-            lists = [_day_list(document) for document in await _documents(connection, subject, span)]
+            lists = [_day_list(document) for document in await queries.documents(connection, subject, span)]
             found = top.candidates(lists, limit)
-            clicks = await queries.clicks_of_links(connection, found.link_ids, span.first_day, span.last_day)
+            clicks = await queries.clicks_of_links(connection, found.link_ids, span)
             ranking = top.ranking(found, clicks, limit)
             links = await queries.links(connection, [link_id for link_id, _ in ranking.links])
             domains = await domain_store.by_ids(connection, list({link["domain_id"] for link in links.values()}))
@@ -135,13 +122,9 @@ async def domain_of(connection: Connection, host: str | None) -> Domain:
 
 
 async def _scope(connection: Connection, subject: Subject, view: View) -> ClickStatistics:
-    all_time = await queries.scope_total(connection, subject.scope, subject.id)
-    documents = await _documents(connection, subject, view.span)
+    all_time = await queries.scope_total(connection, subject)
+    documents = await queries.documents(connection, subject, view.span)
     return statistics.of_scope(view, summarise(documents), all_time)
-
-
-async def _documents(connection: Connection, subject: Subject, span: Span) -> Documents:
-    return await queries.scope_documents(connection, subject.scope, subject.id, span.first_day, span.last_day)
 
 
 def _day_list(document: tuple[int, bytes]) -> DayList:

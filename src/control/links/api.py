@@ -1,13 +1,11 @@
 """The routes of links."""
 
-import base64
-import binascii
 from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from control.errors import Error
+from control import cursor
 from control.http import Call, Reply, Route
 from control.links.model import LinkPatch, LinkView, NewLink
 from control.links.service import Change, Condition, Links
@@ -34,6 +32,9 @@ _CONTENT_PROBLEMS: Final = (
     "target_loop",
     "window_invalid",
     "cache_max_age_invalid",
+    "tag_invalid",
+    "too_many_tags",
+    "tags_exhausted",
 )
 
 
@@ -57,9 +58,10 @@ class ChangeQuery(WaitQuery, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Query of the list: `cursor` is the `next_cursor` of the page before."""
+    """Query of the list: `cursor` is the `next_cursor` of the page before; `tag`: only links with this tag."""
 
     cursor: str | None = None
+    tag: str | None = None
     limit: Annotated[int, Meta(ge=1, le=LIST_LIMIT_MAX)] = LIST_LIMIT_DEFAULT
 
 
@@ -104,9 +106,9 @@ def routes(links: Links, acknowledgements: Acknowledgements) -> list[Route]:
         return Reply(value=view, etag=view.version)
 
     async def list_page(call: Call) -> Reply:
-        items = await links.page(_before(call.query.cursor), call.query.limit)
+        items = await links.page(_before(call.query.cursor), call.query.limit, call.query.tag)
         is_full = len(items) == call.query.limit
-        return Reply(value=LinkPage(items, _cursor(items[-1].id) if is_full else None))
+        return Reply(value=LinkPage(items, cursor.encode(b"%d" % items[-1].id) if is_full else None))
 
     async def patch(call: Call) -> Reply:
         version = None if call.body.version is UNSET else call.body.version
@@ -152,6 +154,7 @@ def routes(links: Links, acknowledgements: Acknowledgements) -> list[Route]:
             handler=list_page,
             query=ListQuery,
             reply=LinkPage,
+            problems=("tag_not_found",),
         ),
         Route(
             method="GET",
@@ -219,17 +222,13 @@ def _location(change: Change) -> str:
     return path if change.is_default_domain else f"{path}?domain={change.view.domain}"
 
 
-def _cursor(link_id: int) -> str:
-    return base64.urlsafe_b64encode(b"%d" % link_id).decode().rstrip("=")
-
-
-def _before(cursor: str | None) -> int | None:
-    if cursor is None:
+def _before(given: str | None) -> int | None:
+    if given is None:
         return None
     try:
-        link_id = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, binascii.Error) as error:
-        raise Error("query_invalid", "the cursor is none that a list has given") from error
+        link_id = int(cursor.decode(given))
+    except ValueError as error:
+        raise cursor.invalid() from error
     if not 0 < link_id < 2**63:
-        raise Error("query_invalid", "the cursor is none that a list has given")
+        raise cursor.invalid()
     return link_id

@@ -17,6 +17,7 @@ from control.domains import model as domain_model
 from control.domains import store as domain_store
 from control.errors import Error
 from control.links import model, target
+from control.tags import service as tags
 
 BATCH_ROWS: Final = 20_000
 # The codes of the file are held in memory to find those that stand in it twice: about 150 bytes each.
@@ -29,12 +30,12 @@ _STAGE: Final = """
 CREATE TEMP TABLE stage (code text, key_hash bigint, target text, cache_max_age_s integer) ON COMMIT DROP
 """
 _MERGE: Final = """
-INSERT INTO links (domain_id, code, key_hash, target, cache_max_age_s)
-SELECT $1, code, key_hash, target, cache_max_age_s FROM stage
+INSERT INTO links (domain_id, code, key_hash, target, cache_max_age_s, tags)
+SELECT $1, code, key_hash, target, cache_max_age_s, $2 FROM stage
 ON CONFLICT (domain_id, code) DO UPDATE SET
     id = nextval('link_ids'), version = links.version + 1, created_at = now(), updated_at = now(), deleted_at = NULL,
     target = excluded.target, status = 302, is_enabled = true, not_before = NULL, not_after = NULL,
-    cache_max_age_s = excluded.cache_max_age_s
+    cache_max_age_s = excluded.cache_max_age_s, tags = excluded.tags
 WHERE links.deleted_at IS NOT NULL
 """
 
@@ -49,8 +50,9 @@ class Row(NamedTuple):
 
 @dataclass(slots=True)
 class Imported:
-    """What an import has done so far."""
+    """What an import has done so far; `tag_names` (key -> name) are the tags that it gives to every link."""
 
+    tag_names: dict[str, str]
     created: int = 0
     skipped: int = 0
 
@@ -93,7 +95,7 @@ async def load(database: Database, checked: TextIO, imported: Imported, on_progr
     rows = map(_read, checked)
     while batch := list(islice(rows, BATCH_ROWS)):
         async with database.transaction() as connection:
-            created = await _load_batch(connection, batch)
+            created = await _load_batch(connection, batch, imported.tag_names)
         imported.created += created
         imported.skipped += len(batch) - created
         on_progress(len(batch))
@@ -109,15 +111,16 @@ def _read(line: str) -> Row:
     return Row(code, url, int(seconds) if seconds else None)
 
 
-async def _load_batch(connection: Connection, batch: list[Row]) -> int:
+async def _load_batch(connection: Connection, batch: list[Row], tag_names: dict[str, str]) -> int:
     domain = await domain_store.find(connection, None)
     assert domain is not None  # read_hosts has seen it
+    tag_ids = await tags.resolve(connection, tag_names)
     await connection.execute(_STAGE)
     await connection.copy_records_to_table(
         "stage",
         records=[(row.code, model.stored_hash(domain.id, row.code), row.target, row.cache_max_age_s) for row in batch],
     )
-    status: str = await connection.execute(_MERGE, domain.id)
+    status: str = await connection.execute(_MERGE, domain.id, list(tag_ids))
     return int(status.rpartition(" ")[2])
 
 

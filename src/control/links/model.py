@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from control.domains.model import Domain
 from control.errors import Error
+from control.tags.model import TagNames
 from edge._fast import xxh64
 from wire import keys
 from wire.record import CACHE_MAX_AGE_S_MAX
@@ -40,6 +41,7 @@ class NewLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     not_before: Instant | None = None
     not_after: Instant | None = None
     cache_max_age_s: CacheMaxAge | None = None
+    tags: TagNames = []
 
 
 class LinkPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +53,7 @@ class LinkPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     not_before: Instant | UnsetType | None = UNSET
     not_after: Instant | UnsetType | None = UNSET
     cache_max_age_s: CacheMaxAge | UnsetType | None = UNSET
+    tags: TagNames | UnsetType = UNSET
     version: Version | UnsetType = UNSET
 
 
@@ -67,6 +70,7 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True):
     not_before: datetime | None
     not_after: datetime | None
     cache_max_age_s: CacheMaxAge | None
+    tags: TagNames
     version: int
     created_at: datetime
     updated_at: datetime
@@ -74,7 +78,7 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What a change can change."""
+    """What a change can change; `tags` are ids."""
 
     target: str
     status: int
@@ -82,17 +86,19 @@ class Content:
     not_before: datetime | None
     not_after: datetime | None
     cache_max_age_s: int | None
+    tags: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A row of links that is not deleted."""
+    """A row of links that is not deleted; `tag_names` are those of its content's tags."""
 
     id: int
     domain_id: int
     code: str
     version: int
     content: Content
+    tag_names: tuple[str, ...]
     created_at: datetime
     updated_at: datetime
 
@@ -144,8 +150,22 @@ def is_empty(patch: LinkPatch) -> bool:
     return all(getattr(patch, name) is UNSET for name in patch.__struct_fields__ if name != "version")
 
 
-def apply(patch: LinkPatch, content: Content, target: str | None) -> Content:
-    """`content` with the patch applied; `target` is the patch's target in its serialised form."""
+def content_of(new: NewLink, target: str, tags: tuple[int, ...]) -> Content:
+    """The content of a new link; `target` is its target in its serialised form, `tags` the ids of its tags."""
+    return Content(
+        target=target,
+        status=new.status,
+        is_enabled=new.is_enabled,
+        not_before=new.not_before,
+        not_after=new.not_after,
+        cache_max_age_s=new.cache_max_age_s,
+        tags=tags,
+    )
+
+
+def apply(patch: LinkPatch, content: Content, target: str | None, tags: tuple[int, ...]) -> Content:
+    """`content` with the patch applied; `target` is the patch's target in its serialised form, `tags` the ids of its
+    tags."""
     changed = replace(
         content,
         target=content.target if target is None else target,
@@ -154,6 +174,7 @@ def apply(patch: LinkPatch, content: Content, target: str | None) -> Content:
         not_before=content.not_before if patch.not_before is UNSET else patch.not_before,
         not_after=content.not_after if patch.not_after is UNSET else patch.not_after,
         cache_max_age_s=content.cache_max_age_s if patch.cache_max_age_s is UNSET else patch.cache_max_age_s,
+        tags=content.tags if patch.tags is UNSET else tags,
     )
     check_window(changed.not_before, changed.not_after)
     check_cache_max_age(changed.cache_max_age_s)
@@ -174,6 +195,7 @@ def view(link: Link, domain: Domain) -> LinkView:
         not_before=content.not_before,
         not_after=content.not_after,
         cache_max_age_s=content.cache_max_age_s,
+        tags=list(link.tag_names),
         version=link.version,
         created_at=link.created_at,
         updated_at=link.updated_at,

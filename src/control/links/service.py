@@ -14,6 +14,8 @@ from control.domains.model import Domain
 from control.errors import Error
 from control.links import model, store, target
 from control.links.model import Content, Link, LinkPatch, LinkView, NewLink
+from control.tags import model as tag_model
+from control.tags import service as tag_service
 from edge._fast import CodePermutation
 
 # Each generated code that collides with a custom one costs another statement; eight in a row are no accident.
@@ -54,17 +56,11 @@ class Links:
         model.check_cache_max_age(new.cache_max_age_s)
         if new.code is not None:
             model.check_code(new.code)
-        content = Content(
-            target=url.href,
-            status=new.status,
-            is_enabled=new.is_enabled,
-            not_before=new.not_before,
-            not_after=new.not_after,
-            cache_max_age_s=new.cache_max_age_s,
-        )
+        tags = tag_model.parse_all(new.tags)
         async with self._database.transaction() as connection:
             domain = await _domain(connection, new.domain)
             await _check_loop(connection, url)
+            content = model.content_of(new, url.href, await tag_service.resolve(connection, tags))
             if new.code is None:
                 link = await self._insert_generated(connection, domain, content)
             else:
@@ -79,10 +75,18 @@ class Links:
             link = await store.find(connection, domain.id, code) if model.is_code(code) else None
         return model.view(_found(link, domain, code), domain)
 
-    async def page(self, before_id: int | None, limit: int) -> list[LinkView]:
-        """At most `limit` links of all domains, newest first, from below an id on."""
+    async def page(self, before_id: int | None, limit: int, tag_name: str | None = None) -> list[LinkView]:
+        """At most `limit` links of all domains, newest first, from below an id on; only those with a tag, if given.
+
+        Raises Error("tag_not_found").
+        """
+        before_id = ID_MAX if before_id is None else before_id
         async with self._database.connection() as connection:
-            links = await store.page(connection, ID_MAX if before_id is None else before_id, limit)
+            if tag_name is None:
+                links = await store.page(connection, before_id, limit)
+            else:
+                tag = await tag_service.find(connection, tag_name)
+                links = await store.page_of_tag(connection, tag.id, before_id, limit)
             domains = await domain_store.by_ids(connection, list({link.domain_id for link in links}))
         return [model.view(link, domains[link.domain_id]) for link in links]
 
@@ -91,13 +95,15 @@ class Links:
         if model.is_empty(patch):
             raise Error("patch_empty", "the body changes nothing; give at least one member besides version")
         url = None if patch.target is UNSET else target.parse(patch.target)
+        tags = {} if patch.tags is UNSET else tag_model.parse_all(patch.tags)
         async with self._database.transaction() as connection:
             domain = await _domain(connection, host)
             if url is not None:
                 await _check_loop(connection, url)
+            tag_ids = await tag_service.resolve(connection, tags)
             link = await _lock(connection, domain, code)
             _check_condition(link, condition)
-            content = model.apply(patch, link.content, None if url is None else url.href)
+            content = model.apply(patch, link.content, None if url is None else url.href, tag_ids)
             link = await store.update(connection, link.id, content)
         self._on_commit()
         return _change(link, domain)

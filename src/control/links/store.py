@@ -7,19 +7,22 @@ from control.links.model import Content, Link
 
 _COLUMNS: Final = (
     "id, domain_id, code, version, target, status, is_enabled, not_before, not_after, cache_max_age_s, "
-    "created_at, updated_at"
+    "tags, created_at, updated_at, ARRAY("
+    "SELECT tags.name FROM unnest(links.tags) WITH ORDINALITY AS had (id, place) JOIN tags USING (id) ORDER BY place"
+    ") AS tag_names"
 )
 # A deleted link's row is taken over in ONE statement: reading it first would race with a deletion that commits in
 # between. A generated code never takes one over: what was once printed by hand must not come back by chance.
 _INSERT: Final = f"""
 WITH changed AS (
-    INSERT INTO links (domain_id, code, key_hash, target, status, is_enabled, not_before, not_after, cache_max_age_s)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    INSERT INTO links
+        (domain_id, code, key_hash, target, status, is_enabled, not_before, not_after, cache_max_age_s, tags)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     ON CONFLICT (domain_id, code) DO UPDATE SET
         id = nextval('link_ids'), version = links.version + 1, created_at = now(), updated_at = now(),
         deleted_at = NULL, target = $4, status = $5, is_enabled = $6, not_before = $7, not_after = $8,
-        cache_max_age_s = $9
-    WHERE links.deleted_at IS NOT NULL AND $10
+        cache_max_age_s = $9, tags = $10
+    WHERE links.deleted_at IS NOT NULL AND $11
     RETURNING {_COLUMNS}
 ), queued AS (INSERT INTO outbox (link_id, version) SELECT id, version FROM changed)
 SELECT * FROM changed
@@ -27,7 +30,7 @@ SELECT * FROM changed
 _UPDATE: Final = f"""
 WITH changed AS (
     UPDATE links SET version = version + 1, updated_at = now(),
-        target = $2, status = $3, is_enabled = $4, not_before = $5, not_after = $6, cache_max_age_s = $7
+        target = $2, status = $3, is_enabled = $4, not_before = $5, not_after = $6, cache_max_age_s = $7, tags = $8
     WHERE id = $1 RETURNING {_COLUMNS}
 ), queued AS (INSERT INTO outbox (link_id, version) SELECT id, version FROM changed)
 SELECT * FROM changed
@@ -38,6 +41,12 @@ WITH changed AS (
     WHERE id = $1 RETURNING {_COLUMNS}
 ), queued AS (INSERT INTO outbox (link_id, version) SELECT id, version FROM changed)
 SELECT * FROM changed
+"""  # noqa: S608 (constants)
+PAGE_OF_TAG: Final = f"""
+SELECT {_COLUMNS} FROM links JOIN (
+    SELECT link_id FROM link_tags WHERE tag_id = $1 AND link_id < $2 ORDER BY link_id DESC LIMIT $3
+) AS page ON links.id = page.link_id
+ORDER BY id DESC
 """  # noqa: S608 (constants)
 
 
@@ -89,6 +98,12 @@ async def page(connection: Connection, before_id: int, limit: int) -> list[Link]
     return [_link(row) for row in rows]
 
 
+async def page_of_tag(connection: Connection, tag_id: int, before_id: int, limit: int) -> list[Link]:
+    """The same of the links that have a tag: a range of link_tags, in which no deleted link stands."""
+    rows = await connection.fetch(PAGE_OF_TAG, tag_id, before_id, limit)
+    return [_link(row) for row in rows]
+
+
 async def next_code_number(connection: Connection) -> int:
     """A sequence number that no code was generated from yet."""
     number: int = await connection.fetchval("SELECT nextval('code_numbers')")
@@ -124,6 +139,7 @@ def _values(content: Content) -> tuple[Any, ...]:
         content.not_before,
         content.not_after,
         content.cache_max_age_s,
+        list(content.tags),
     )
 
 
@@ -140,7 +156,9 @@ def _link(row: Any) -> Link:
             not_before=row["not_before"],
             not_after=row["not_after"],
             cache_max_age_s=row["cache_max_age_s"],
+            tags=tuple(row["tags"]),
         ),
+        tag_names=tuple(row["tag_names"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
