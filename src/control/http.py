@@ -95,8 +95,8 @@ class Call:
 class Reply:
     """A handler's answer. `value` is encoded as JSON, but bytes are sent as they are; None has no body.
 
-    With `stream` the answer is its chunks instead. One that `is_endless` ends when the process stops. `file_name` is what
-    a browser stores it as.
+    With `stream` the answer is its chunks instead. One that `is_endless` ends when the process stops. `file_name` is
+    what a browser stores it as.
     """
 
     value: Any = None

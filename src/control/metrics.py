@@ -76,7 +76,9 @@ class Metrics:
         )
         self.streams = Value("pointsman_control_streams", "gauge", "Streamed answers under way, by route.")
         self.tail_skipped = Value(
-            "pointsman_clicks_tail_skipped_total", "counter", "Clicks that followers of the tail were not shown, by reason."
+            "pointsman_clicks_tail_skipped_total",
+            "counter",
+            "Clicks that followers of the tail were not shown, by reason.",
         )
         self.task_failures = Value("pointsman_task_failures", "gauge", "Failures in a row of a background task.")
 

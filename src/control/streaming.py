@@ -35,7 +35,7 @@ async def follow(stream: Stream, receive: Receive, ended: asyncio.Event | None) 
 
 
 async def primed(stream: Stream) -> Stream:
-    """The same stream, once its first chunk is there: what fails before it is still a problem instead of a torn answer."""
+    """The same stream, once its first chunk is there: what fails before it is a problem instead of a torn answer."""
     first = await _next(stream)
 
     async def rest() -> Stream:

@@ -1,13 +1,13 @@
 """Clicks of frames, decoded, enriched, grouped and merged into day documents; and those documents summed up.
 
-    batch = Batch(100_000)
-    for body in bodies:
-        batch.add(body)
-    batch.enrich(enricher, facts, salts)        # facts of batch.link_ids(), salts of batch.days()
-    links = batch.links()
-    written = links.merge(read(links.subjects, links.days))
-    for scope, groups in batch.scopes(links).items():
-        ...
+batch = Batch(100_000)
+for body in bodies:
+    batch.add(body)
+batch.enrich(enricher, facts, salts)        # facts of batch.link_ids(), salts of batch.days()
+links = batch.links()
+written = links.merge(read(links.subjects, links.days))
+for scope, groups in batch.scopes(links).items():
+    ...
 """
 
 from collections.abc import Mapping, Sequence

@@ -163,7 +163,9 @@ class Audience:
         try:
             samples, skipped = tail.decode(data)
         except Error:
-            self._metrics.tail_skipped.add(reason="not_understood")  # a newer process's; its clicks are stored all the same
+            self._metrics.tail_skipped.add(
+                reason="not_understood"
+            )  # a newer process's; its clicks are stored all the same
             return
         await self._name([sample["link_id"] for sample in samples])
         samples.reverse()  # as they happened

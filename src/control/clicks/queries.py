@@ -9,6 +9,13 @@ from control.clicks.span import Span
 from control.clicks.statistics import Totals
 from control.db import Connection
 
+_LINK_DOCUMENTS: Final = """
+SELECT day, document FROM click_link_days WHERE link_id = $3 AND day BETWEEN $1 AND $2 ORDER BY day
+"""
+_SCOPE_DOCUMENTS: Final = """
+SELECT day, document FROM click_scope_days WHERE scope = $3 AND subject = $4 AND day BETWEEN $1 AND $2 ORDER BY day
+"""
+
 Documents = list[tuple[int, bytes]]  # UTC day, document
 LinkRow = Any  # a record of `links`
 
@@ -34,20 +41,11 @@ async def totals(connection: Connection, link_id: int) -> Totals:
 
 async def documents(connection: Connection, subject: Subject, span: Span) -> Documents:
     """The documents of the UTC days that a span touches."""
-    days = (span.first_day, span.last_day)
     if subject.scope == LINK_SCOPE:
-        rows = await connection.fetch(
-            "SELECT day, document FROM click_link_days WHERE link_id = $1 AND day BETWEEN $2 AND $3 ORDER BY day",
-            subject.id,
-            *days,
-        )
+        query, key = _LINK_DOCUMENTS, [subject.id]
     else:
-        rows = await connection.fetch(
-            "SELECT day, document FROM click_scope_days WHERE scope = $1 AND subject = $2 AND day BETWEEN $3 AND $4 ORDER BY day",
-            subject.scope,
-            subject.id,
-            *days,
-        )
+        query, key = _SCOPE_DOCUMENTS, [subject.scope, subject.id]
+    rows = await connection.fetch(query, span.first_day, span.last_day, *key)
     return [tuple(row) for row in rows]
 
 
@@ -81,4 +79,3 @@ async def links(connection: Connection, link_ids: Sequence[int]) -> dict[int, Li
         "SELECT id, domain_id, code, target FROM links WHERE id = ANY ($1) AND deleted_at IS NULL", link_ids
     )
     return {row["id"]: row for row in rows}
-

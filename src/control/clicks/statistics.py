@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -65,7 +65,8 @@ class _Spanned(msgspec.Struct, frozen=True, kw_only=True):
 
 class ClickStatistics(_Spanned, frozen=True, kw_only=True):
     """Clicks of a domain, a tag or the account. `total`, `humans`, `bots` and `series` are of the span; `previews`,
-    `heads`, `visitors` and `breakdowns` of the UTC days that it touches; `all_time` is the clicks since the beginning."""
+    `heads`, `visitors` and `breakdowns` of the UTC days that it touches; `all_time` is all clicks since the beginning.
+    """
 
     total: int
     humans: int
@@ -163,7 +164,7 @@ def points(span: Span, unit: Unit, slots: Slots) -> list[Point]:
     return [Point(span.instant(start), *counts) for start, *counts in zip(starts, humans, bots, strict=True)]
 
 
-def _counted(view: View, summary: Summary) -> dict[str, object]:
+def _counted(view: View, summary: Summary) -> dict[str, Any]:
     series = points(view.span, view.unit, summary.slots)
     humans, bots = sum(point.humans for point in series), sum(point.bots for point in series)
     return {
@@ -183,7 +184,7 @@ def _counted(view: View, summary: Summary) -> dict[str, object]:
     }
 
 
-def _spanned(view: View, series: Sequence[Point]) -> dict[str, object]:
+def _spanned(view: View, series: Sequence[Point]) -> dict[str, Any]:
     span = view.span
     return {
         "from_": span.instant(span.start),

@@ -1,7 +1,7 @@
 """The live tail's publisher: a few of the clicks that were just stored, told to whoever follows.
 
-What is published is lost if nobody listens, and that is all right: every click is in the tables already. Each message is
-a document (`wire.document`) with `clicks`, newest first, and `skipped`: how many more were offered and not sent.
+What is published is lost if nobody listens, and that is all right: every click is in the tables already. Each message
+is a document (`wire.document`) with `clicks`, newest first, and `skipped`: how many more were offered and not sent.
 """
 
 import asyncio
