@@ -30,7 +30,7 @@ CLICKS = (
     "_document",
     "_grouping",
     "_items",
-    "_values",
+    "_ranking",
     "_clicks",
     "_enriching",
     "_tally",

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from control.clicks._document cimport CLICK_DIMENSIONS
 from control.clicks._grouping cimport Grouping, Member
 from control.clicks._items cimport Click, Frame
-from control.clicks._values cimport Values
+from control.clicks._ranking cimport Ranking
 
 cdef enum:
     HUMAN = 0                           # kinds of clicks: as of Enricher.agent, and the column `class` of click_rows
@@ -33,7 +33,7 @@ cdef class Clicks:
     cdef list texts                     # bytes by number; 0 is b""
     cdef list code_texts                # bytes by number; 0 is b""
     cdef dict _text_numbers, _code_numbers
-    cdef Values values, codes           # None before enrichment
+    cdef Ranking values, codes           # None before enrichment
     cdef Grouping _link_days            # None until it is asked for
 
     cdef int take(self, Frame* frame) except -1

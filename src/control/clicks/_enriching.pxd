@@ -2,5 +2,5 @@
 
 from control.clicks._clicks cimport Clicks
 
-# Fill the rows. Returns the tags of each of clicks.link_days().
+# Fill the rows. Returns (index, tags) of those of clicks.link_days() that have tags.
 cdef list enrich_clicks(Clicks clicks, object enricher, object facts, object salts)

@@ -17,7 +17,7 @@ from control.clicks._document cimport CLICK_DIMENSIONS, VALUE_BYTES_MAX
 from control.clicks._grouping cimport Grouping
 from control.clicks._items cimport ADDRESS_BYTES_MAX, FLAG_HEAD, Click
 from control.clicks._siphash cimport siphash_of
-from control.clicks._values cimport Values
+from control.clicks._ranking cimport Ranking
 
 from control.clicks._document import FoldError
 
@@ -163,7 +163,7 @@ cdef int _fill_rows(_Enriching run, object salts) except -1:
 
 
 cdef list _fill_links(Clicks clicks, object facts):
-    """The campaign of the target where the request had none; the tags of each link and day."""
+    """The campaign of the target where the request had none; (index, tags) of the link days that have tags."""
     cdef Grouping link_days = clicks.link_days()
     cdef uint32_t group, at
     cdef uint32_t[3] campaign
@@ -171,10 +171,11 @@ cdef list _fill_links(Clicks clicks, object facts):
     cdef list tags = []
     for group in range(link_days.count):
         found = facts.get(link_days.members[link_days.starts[group]].subject)
-        tags.append(() if found is None else found.tags)
         memset(campaign, 0, sizeof(campaign))
         if found is not None:
             campaign[0], campaign[1], campaign[2] = found.campaign
+            if found.tags:
+                tags.append((group, found.tags))
         for at in range(link_days.starts[group], link_days.starts[group + 1]):
             row = &clicks.rows[link_days.members[at].click]
             row.link_day = group
@@ -203,7 +204,7 @@ cdef int _rank_values(Clicks clicks, list values) except -1:
         used_ranks = <uint32_t*>malloc((len(used) or 1) * sizeof(uint32_t))
         if used_ranks == NULL:
             raise MemoryError(f"no memory for {len(used)} values")
-        clicks.values = Values.of(used, used_ranks)
+        clicks.values = Ranking.of(used, used_ranks)
         for i in range(clicks.count):
             for dimension in range(CLICK_DIMENSIONS):
                 clicks.rows[i].values[dimension] = used_ranks[ranks[clicks.rows[i].values[dimension]] - 1]
@@ -227,7 +228,7 @@ cdef int _rank_codes(Clicks clicks) except -1:
     if ranks == NULL:
         raise MemoryError(f"no memory for {len(values)} codes")
     try:
-        clicks.codes = Values.of(values, ranks)
+        clicks.codes = Ranking.of(values, ranks)
         for i in range(clicks.count):
             clicks.rows[i].code = ranks[clicks.rows[i].code]
     finally:

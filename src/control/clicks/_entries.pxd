@@ -5,7 +5,7 @@ from libc.string cimport memcmp
 
 
 cdef struct Entry:
-    const uint8_t* at           # UTF-8; borrowed from a document or from a Values, which outlive the list
+    const uint8_t* at           # UTF-8; borrowed from a document or from a Ranking, which outlive the list
     uint64_t clicks
     uint32_t size               # bytes
 

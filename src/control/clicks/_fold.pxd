@@ -7,7 +7,7 @@ from control.clicks._items cimport Frame
 cdef class Batch:
     cdef Clicks _clicks
     cdef Frame* _frame                  # owned; the frame that is being added
-    cdef list _tags                     # tuples, of each of the clicks' link_days; None before enrichment
+    cdef list _tags                     # (index, tags) of the link days that have tags; None before enrichment
 
     cdef int _require_enriched(self) except -1
     cdef Grouping _group(self, int scope)

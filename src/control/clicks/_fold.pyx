@@ -2,7 +2,7 @@
 
       body of a frame ── add ── decode_items ──▶ Clicks: what came, texts and codes once a batch         _items, _clicks
                                                    │
-      enricher, facts, salts ── enrich ────────────┤ values as ranks, kind, visitor                _enriching, _values
+      enricher, facts, salts ── enrich ────────────┤ values as ranks, kind, visitor                _enriching, _ranking
                                                    │
                         links, scopes ─────────────┤ sorted by (subject, day)                               _grouping
                                                    ▼
@@ -25,17 +25,19 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from control.clicks cimport _groups
 from control.clicks._clicks cimport BOT, HEAD, HUMAN, PREVIEW, Row, new_members
 from control.clicks._enriching cimport enrich_clicks
 from control.clicks._grouping cimport Member
-from control.clicks._groups cimport ACCOUNT_SCOPE, DOMAIN_SCOPE, LINK_SCOPE, SCOPES, TAG_SCOPE, UNKNOWN_SCOPE, Groups
 from control.clicks._items cimport Click, decode_items
 from control.clicks._rows cimport copy_rows, newest
 
 from collections import namedtuple
 
 from control.clicks._document import DIMENSION_NAMES, FoldError
-from control.clicks._groups import DOCUMENT_BYTES_MAX, Groups, VALUES_KEPT
+from control.clicks._groups import (
+    ACCOUNT_SCOPE, DOCUMENT_BYTES_MAX, DOMAIN_SCOPE, Groups, LINK_SCOPE, TAG_SCOPE, UNKNOWN_SCOPE, VALUES_KEPT,
+)
 from control.clicks._summary import Summary, summarise
 
 Added = namedtuple("Added", ("clicks", "unknown", "heads"))
@@ -93,24 +95,28 @@ cdef class Batch:
 
     def links(self):
         self._require_enriched()
-        return Groups.of(self._clicks, self._clicks.link_days(), LINK_SCOPE, None)
+        return _groups.Groups.of(self._clicks, self._clicks.link_days(), _groups.LINK_SCOPE, None)
 
-    def scopes(self, Groups links):
+    def scopes(self, _groups.Groups links):
+        cdef _groups.LinkClicks link_clicks = None if links is None else _groups.LinkClicks.of(links)
         self._require_enriched()
-        return {scope: Groups.of(self._clicks, self._group(scope), scope, links) for scope in range(DOMAIN_SCOPE, SCOPES)}
+        return {
+            scope: _groups.Groups.of(self._clicks, self._group(scope), scope, link_clicks)
+            for scope in range(_groups.DOMAIN_SCOPE, _groups.SCOPES)
+        }
 
     cdef Grouping _group(self, int scope):
         cdef Clicks clicks = self._clicks
         cdef Member* members
         cdef bint is_unknown
         cdef uint32_t i, found = 0
-        if scope == TAG_SCOPE:
+        if scope == _groups.TAG_SCOPE:
             return self._group_tags()
         members = new_members(clicks.count)
         for i in range(clicks.count):
             is_unknown = clicks.clicks[i].link_id == 0
-            if is_unknown == (scope == UNKNOWN_SCOPE):
-                members[found] = Member(0 if scope == ACCOUNT_SCOPE else clicks.clicks[i].domain_id, clicks.rows[i].day, i)
+            if is_unknown == (scope == _groups.UNKNOWN_SCOPE):
+                members[found] = Member(0 if scope == _groups.ACCOUNT_SCOPE else clicks.clicks[i].domain_id, clicks.rows[i].day, i)
                 found += 1
         return Grouping.of(members, found)
 
@@ -121,11 +127,11 @@ cdef class Batch:
         cdef uint32_t group, at
         cdef uint64_t tag
         cdef Member* members
-        for group in range(links.count):
-            count += len(self._tags[group]) * (links.starts[group + 1] - links.starts[group])
+        for group, tags in self._tags:
+            count += len(tags) * (links.starts[group + 1] - links.starts[group])
         members = new_members(count)
-        for group in range(links.count):
-            for tag in self._tags[group]:
+        for group, tags in self._tags:
+            for tag in tags:
                 for at in range(links.starts[group], links.starts[group + 1]):
                     members[found] = Member(tag, links.members[at].day, links.members[at].click)
                     found += 1

@@ -10,8 +10,8 @@ Each group and its document are read, added up and written in one pass over the 
 
 Dimension `link` is different: the entry of a link is not what the batch adds but what its own document has for the day,
 so that a link that was not among the kept ones comes in with all its clicks. Its sum could exceed the document's clicks
-only if the links' documents and this one speak of different clicks (one was deleted or restored alone); then the least
-clicked links give way until it does not.
+only if the links' documents and this one speak of different clicks (one was deleted or restored alone); then links
+give way until it does not.
 """
 
 cimport cython
@@ -52,10 +52,39 @@ DOCUMENT_BYTES_MAX = tuple(_bytes_max(scope) for scope in range(SCOPES))
 
 
 cdef size_t _fit(Entry* entries, size_t count, uint64_t clicks, uint64_t* heap) noexcept:
-    """Drop the least clicked until the sum is at most `clicks`; how many are left."""
-    while sum_entries(entries, count) > clicks:
-        count = keep_top(entries, count, count - 1, heap) if count > 1 else 0
-    return count
+    """Drop what alone is more than `clicks`, then the least clicked until the sum is not; how many are left."""
+    cdef size_t i, left = 0
+    if sum_entries(entries, count) <= clicks:
+        return count
+    for i in range(count):
+        if entries[i].clicks <= clicks:
+            entries[left] = entries[i]
+            left += 1
+    while sum_entries(entries, left) > clicks:
+        left = keep_top(entries, left, left - 1, heap)      # at least two are left: one alone fits
+    return left
+
+
+@cython.final
+cdef class LinkClicks:
+
+    def __dealloc__(self):
+        free(self.clicks)
+
+    @staticmethod
+    cdef LinkClicks of(Groups links):
+        cdef LinkClicks counts = LinkClicks.__new__(LinkClicks)
+        cdef size_t count = links._grouping.count, i
+        if links._scope != LINK_SCOPE or <size_t>len(links.clicks) != count:
+            raise ValueError("the counts of links are known once their groups are merged")
+        counts._batch = links._clicks
+        counts.ids = Ranking.of_subjects(links._grouping)
+        counts.clicks = <uint64_t*>malloc((count or 1) * sizeof(uint64_t))
+        if counts.clicks == NULL:
+            raise MemoryError(f"no memory for the counts of {count} links")
+        for i in range(count):
+            counts.clicks[i] = links.clicks[i]
+        return counts
 
 
 @cython.final
@@ -65,14 +94,13 @@ cdef class Groups:
         raise TypeError("groups are made by Batch.links and Batch.scopes")
 
     def __dealloc__(self):
-        free(self._link_clicks)
         free(self._before)
         free(self._joined)
         free(self._heap)
         free(self._out)
 
     @staticmethod
-    cdef Groups of(Clicks clicks, Grouping grouping, int scope, Groups links):
+    cdef Groups of(Clicks clicks, Grouping grouping, int scope, LinkClicks links):
         cdef Groups groups = Groups.__new__(Groups)
         groups._clicks = clicks
         groups._grouping = grouping
@@ -82,20 +110,10 @@ cdef class Groups:
         groups.days = grouping.days()
         groups.clicks = []
         if groups._dimensions >> LINK & 1 and links is not None:
-            groups._use_links(links)
+            if links._batch is not clicks:
+                raise ValueError("the counts of links are of another batch")
+            groups._link_clicks = links
         return groups
-
-    cdef int _use_links(self, Groups links) except -1:
-        cdef size_t i
-        if len(links.clicks) != len(links.subjects) or links._clicks is not self._clicks:
-            raise ValueError("the counts of links come from the same batch, after their merge")
-        self._link_ids = Values.of_numbers(links.subjects)
-        self._link_clicks = <uint64_t*>malloc((len(links.clicks) or 1) * sizeof(uint64_t))
-        if self._link_clicks == NULL:
-            raise MemoryError(f"no memory for the counts of {len(links.clicks)} links")
-        for i in range(<size_t>len(links.clicks)):
-            self._link_clicks[i] = links.clicks[i]
-        return 0
 
     def merge(self, documents not None):
         """See the stub."""
@@ -113,21 +131,20 @@ cdef class Groups:
         self.clicks = clicks
         return merged
 
-    cdef const Entry* _texts(self, int dimension) noexcept:
-        """The values of a dimension by rank; NULL if the batch has none to count."""
+    cdef Ranking _ranking(self, int dimension):
+        """Of the values of a dimension; None if the batch has none to count."""
         if dimension == LINK:
-            return NULL if self._link_ids is None else self._link_ids.by_rank
-        return self._clicks.codes.by_rank if dimension == CODE else self._clicks.values.by_rank
+            return None if self._link_clicks is None else self._link_clicks.ids
+        return self._clicks.codes if dimension == CODE else self._clicks.values
 
     cdef int _prepare(self) except -1:
+        cdef Ranking ranking
         cdef int dimension
-        cdef uint32_t ranks
         self._tally = Tally()
         for dimension in range(DIMENSIONS):
-            if self._dimensions >> dimension & 1 and self._texts(dimension) != NULL:
-                ranks = (self._link_ids if dimension == LINK else self._clicks.codes if dimension == CODE
-                         else self._clicks.values).count
-                self._tally.open(dimension, ranks)
+            ranking = self._ranking(dimension)
+            if self._dimensions >> dimension & 1 and ranking is not None:
+                self._tally.open(dimension, ranking.count)
         self._before = <Entry*>malloc(VALUES_MAX * sizeof(Entry))
         self._joined = <Entry*>malloc((VALUES_MAX + self._tally.added_max) * sizeof(Entry))
         self._heap = <uint64_t*>malloc(VALUES_MAX * sizeof(uint64_t))
@@ -169,7 +186,7 @@ cdef class Groups:
                 continue
             for dimension in range(CLICK_DIMENSIONS):
                 count_value(&tally.columns[dimension], row.values[dimension])
-            if self._link_ids is not None:
+            if self._link_clicks is not None:
                 count_value(&tally.columns[LINK], row.link_day)
         return 0
 
@@ -215,15 +232,15 @@ cdef class Groups:
 
     cdef ssize_t _merge_dimension(self, Reader* reader, int dimension, uint64_t clicks) noexcept:
         """Its values in `_joined`; how many there are, or -1."""
-        cdef const Entry* texts = self._texts(dimension)
+        cdef Ranking ranking = self._ranking(dimension)
         cdef ssize_t before = 0
         cdef size_t added = 0, count
         if reader.dimensions >> dimension & 1:
             before = read_entries(reader, self._before)
             if before < 0:
                 return -1
-        if texts != NULL:
-            added = self._tally.take(dimension, texts)
+        if ranking is not None:
+            added = self._tally.take(dimension, ranking.by_rank)
         if dimension == LINK:
             self._put_link_clicks(added)
         count = join_entries(self._before, before, self._tally.added, added, self._joined, dimension == LINK)
@@ -234,5 +251,5 @@ cdef class Groups:
         """In place of what the group adds, what the links' documents have."""
         cdef size_t i
         for i in range(added):
-            self._tally.added[i].clicks = self._link_clicks[self._tally.columns[LINK].ranks[i]]
+            self._tally.added[i].clicks = self._link_clicks.clicks[self._tally.columns[LINK].ranks[i]]
         return 0

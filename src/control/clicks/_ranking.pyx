@@ -6,7 +6,7 @@ Documents are joined with the values of a batch for thousands of groups; sorted 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
-from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.stdlib cimport free, malloc, qsort
 
 from control.clicks._document cimport VALUE_BYTES_MAX
 from control.clicks._entries cimport compare_texts
@@ -45,20 +45,20 @@ cdef int _refer(object text, Entry* entry) except -1:
 
 
 @cython.final
-cdef class Values:
+cdef class Ranking:
 
     def __dealloc__(self):
         free(self.by_rank)
 
     @staticmethod
-    cdef Values of(list texts, uint32_t* ranks):
-        cdef Values values = Values.__new__(Values)
+    cdef Ranking of(list texts, uint32_t* ranks):
+        cdef Ranking ranking = Ranking.__new__(Ranking)
         cdef size_t count = len(texts), i
         cdef Numbered* numbered = <Numbered*>malloc((count or 1) * sizeof(Numbered))
-        values._texts = texts
-        values.by_rank = <Entry*>malloc((count or 1) * sizeof(Entry))
+        ranking._texts = texts
+        ranking.by_rank = <Entry*>malloc((count or 1) * sizeof(Entry))
         try:
-            if numbered == NULL or values.by_rank == NULL:
+            if numbered == NULL or ranking.by_rank == NULL:
                 raise MemoryError(f"no memory for {count} values")
             for i in range(count):
                 _refer(texts[i], &numbered[i].entry)
@@ -66,25 +66,26 @@ cdef class Values:
             qsort(numbered, count, sizeof(Numbered), &_compare)
             for i in range(count):
                 if i == 0 or compare_texts(&numbered[i - 1].entry, &numbered[i].entry) != 0:
-                    values.by_rank[values.count] = numbered[i].entry
-                    values.count += 1
-                ranks[numbered[i].number] = values.count - 1
+                    ranking.by_rank[ranking.count] = numbered[i].entry
+                    ranking.count += 1
+                ranks[numbered[i].number] = ranking.count - 1
         finally:
             free(numbered)
-        return values
+        return ranking
 
     @staticmethod
-    cdef Values of_numbers(list numbers):
-        cdef Values values = Values.__new__(Values)
-        cdef size_t count = len(numbers), i
+    cdef Ranking of_subjects(Grouping grouping):
+        cdef Ranking ranking = Ranking.__new__(Ranking)
+        cdef size_t count = grouping.count, i
         # One block: the entries, then their digits.
-        values.by_rank = <Entry*>calloc(count or 1, sizeof(Entry) + DIGITS_MAX)
-        if values.by_rank == NULL:
-            raise MemoryError(f"no memory for {count} values")
+        ranking.by_rank = <Entry*>malloc((count or 1) * (sizeof(Entry) + DIGITS_MAX))
+        if ranking.by_rank == NULL:
+            raise MemoryError(f"no memory for {count} numbers")
         for i in range(count):
-            _write_number(numbers[i], <uint8_t*>(values.by_rank + count) + i * DIGITS_MAX, &values.by_rank[i])
-        values.count = <uint32_t>count
-        return values
+            _write_number(grouping.members[grouping.starts[i]].subject,
+                          <uint8_t*>(ranking.by_rank + count) + i * DIGITS_MAX, &ranking.by_rank[i])
+        ranking.count = <uint32_t>count
+        return ranking
 
 
 cdef void _write_number(uint64_t number, uint8_t* digits, Entry* entry) noexcept nogil:
