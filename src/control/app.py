@@ -156,9 +156,9 @@ async def _followed(route: Route, reply: Reply, stream: Stream, request: Request
         async with aclosing(follow(stream, request.content.receive, ended)) as chunks:  # type: ignore[union-attr]
             async for chunk in chunks:
                 yield chunk
-    except Error as error:
-        metrics.problems.add(code=error.code)
-        answering.log.warning("answer torn off", path=route.path, reason=error.message)
+    except Exception as error:
+        metrics.problems.add(code=error.code if isinstance(error, Error) else "internal")
+        answering.log.error("answer torn off", path=route.path, reason=str(error))
         raise
     finally:
         metrics.streams.add(-1, route=route.name)

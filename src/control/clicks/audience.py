@@ -53,7 +53,7 @@ class Wanted:
         return self.link_id in (None, sample["link_id"]) and self.domain_id in (None, sample["domain_id"])
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Follower:
     """One client: the events that it has not taken yet."""
 
@@ -77,10 +77,11 @@ class Follower:
 
     async def take(self, timeout_s: float) -> list[Event]:
         """All that has come in, waiting for it at most so long."""
-        try:
-            await asyncio.wait_for(self._filled.wait(), timeout_s)
-        except TimeoutError:
-            return []
+        if not self._filled.is_set():
+            try:
+                await asyncio.wait_for(self._filled.wait(), timeout_s)
+            except TimeoutError:
+                return []
         self._filled.clear()
         skipped = [Event("skipped", {"clicks": clicks, "reason": reason}) for reason, clicks in self._skipped.items()]
         events = [*self._events, *skipped]

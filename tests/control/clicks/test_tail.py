@@ -23,7 +23,6 @@ from wire import keys
 
 STREAMS = 'pointsman_control_streams{route="followClicks"}'
 SLOW = 'pointsman_clicks_tail_skipped_total{reason="slow"}'
-STOP_DEADLINE_S = 2.0
 
 
 def _sample(link_id: int | None, **members: Any) -> dict[str, Any]:
@@ -135,7 +134,6 @@ def test_a_slow_reader_is_told_how_much_it_missed(station: Station, shards: list
     """Its queue is bounded; what does not fit is counted, and the others are not held up."""
     request = f"GET /api/v1/clicks/tail HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {station.key}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", station.port)) as slow, _following(station) as quick:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.sendall(request.encode())
         eventually(lambda: station.metric(STREAMS) == 2, "both follow")
         many = [_sample(7, filling="x" * 2000) for _ in range(300)]
@@ -186,12 +184,10 @@ def test_followers_are_bounded(station: Station) -> None:
 def test_a_stop_of_control_ends_the_tail(station: Station) -> None:
     """In time, and with the end of the answer: the client may come again."""
     with _following(station) as client:
-        handle = station.server.pid
         station.server.stop()
         with pytest.raises(AssertionError, match="the stream has ended"):
             while client.event():
                 pass
-    assert handle
     assert "is_in_time=True" in station.log.read_text()
 
 
