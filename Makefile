@@ -39,6 +39,7 @@ bench: $(VENV)/built ## measure (about 25 minutes, an idle machine) and write be
 	@$(BIN)/python -m benchmarks.soak
 	@$(BIN)/python -m benchmarks.scale
 	@$(BIN)/python -m benchmarks.eviction
+	@$(BIN)/python -m benchmarks.clicks
 	@$(BIN)/python -m benchmarks.render
 
 bench-short: $(VENV)/built ## a short run of the benchmarks, to see that they work and hold their ratios
@@ -49,6 +50,7 @@ bench-short: $(VENV)/built ## a short run of the benchmarks, to see that they wo
 	@$(BIN)/python -m benchmarks.soak --short
 	@$(BIN)/python -m benchmarks.scale --short
 	@$(BIN)/python -m benchmarks.eviction --short
+	@$(BIN)/python -m benchmarks.clicks --short
 
 soak: $(VENV)/built ## load the edge fully for SOAK_SECONDS (300), and see that its memory stays flat
 	@$(BIN)/python -m benchmarks.soak --seconds $(SOAK_SECONDS)

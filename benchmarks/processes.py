@@ -78,6 +78,12 @@ def cpu_us(pids: Iterable[int]) -> int:
     return sum(_cpu_us(pid) for pid in pids)
 
 
+def ended_us(pid: int) -> int:
+    """The same of children that have ended and were waited for."""
+    fields = _stat(pid)
+    return (int(fields[13]) + int(fields[14])) * TICK_US if fields else 0
+
+
 def resident_bytes(pids: Iterable[int]) -> int:
     """Memory that the processes have in RAM; what they share counts for each."""
     return sum(_resident_pages(pid) for pid in pids) * PAGE_BYTES

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks import BenchmarkError, results
 from benchmarks.attack import table as attack
+from benchmarks.clicks import table as clicks
 from benchmarks.eviction import table as eviction
 from benchmarks.idle import table as idle
 from benchmarks.macro import table as macro
@@ -17,7 +18,7 @@ from benchmarks.scale import table as scale
 from benchmarks.soak import table as soak
 
 DIRECTORY = Path(__file__).parent
-KINDS = ("macro", "idle", "attack", "soak", "micro", "scale", "eviction")
+KINDS = ("macro", "idle", "attack", "soak", "micro", "scale", "clicks", "eviction")
 
 
 def main() -> int:
@@ -51,6 +52,11 @@ def render(documents: dict[str, dict[str, Any]]) -> str:
         soak_picture=soak.picture(soaked),
         micro=_table(micro.COLUMNS, [(pair.group, *micro.numbers(pair)) for pair in micro.pairs(documents["micro"])]),
         scale=_table(("", ""), scale.rows(documents["scale"])),
+        clicks_measured=f"{documents['clicks']['size']['clicks']:,}",
+        clicks_population=f"{documents['clicks']['size']['population']:,}",
+        clicks_ingest=_table(clicks.COLUMNS, clicks.ingest_rows(documents["clicks"])),
+        clicks_tables=_table(clicks.TABLE_COLUMNS, clicks.table_rows(documents["clicks"])),
+        clicks_latencies=_table(clicks.LATENCY_COLUMNS, clicks.latency_rows(documents["clicks"])),
         eviction="\n\n".join(
             (
                 _table(eviction.columns(documents["eviction"]), eviction.rows(documents["eviction"])),

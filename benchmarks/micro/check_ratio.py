@@ -46,6 +46,11 @@ LEAST_RATIOS: Final = {
     "PROXY header, version 2": 3.5,
     "token, 1,000 clients": 2.0,
     "token, 30,000 clients": 2.0,
+    "User-Agent, phone": 20.0,
+    "User-Agent, iPhone": 25.0,
+    "User-Agent, bot": 3.5,
+    "User-Agent, hostile": 50.0,
+    "place of an address": 3.0,
 }
 COLUMNS: Final = ("operation", "plain ns", "compiled ns", "ratio", "least")
 

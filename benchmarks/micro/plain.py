@@ -3,8 +3,11 @@
 import bisect
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import crawleruseragents
+from ua_parser.loaders import load_lazy_builtins
 
 from wire import record
 
@@ -259,3 +262,22 @@ class Budgets:
             return False
         self._full_at[client_key] = full_at
         return True
+
+
+# ---- control.clicks
+
+
+def agent_reader() -> Callable[[bytes], tuple[str, str, bool]]:
+    """Reads browser, system and whether it is a bot, by the same patterns as Python compiles them."""
+    browsers, systems, devices = load_lazy_builtins()
+
+    def family(text: str, matchers: Any) -> str:
+        found = next((match for matcher in matchers if (match := matcher(text)) is not None), None)
+        return "" if found is None or found.family == "Other" else str(found.family)
+
+    def read(agent: bytes) -> tuple[str, str, bool]:
+        text = agent.decode()
+        is_bot = crawleruseragents.is_crawler(text) or family(text, devices) == "Spider"
+        return family(text, browsers), "" if is_bot else family(text, systems), is_bot
+
+    return read

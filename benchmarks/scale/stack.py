@@ -6,9 +6,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from benchmarks import BenchmarkError
@@ -28,6 +29,9 @@ class Stack:
     shard_urls: tuple[str, ...]
     edge_port: int
     edge_admin_port: int
+    control_url: str
+    api_key: str
+    pids: Mapping[str, int]
 
     def run(self, *words: str) -> float:
         """Run a command of pointsman with its progress on this terminal; the seconds that it took."""
@@ -45,8 +49,8 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running_stack(directory: Path) -> Iterator[Stack]:
-    """A stack with empty stores, ready, as long as the block lasts."""
+def running_stack(directory: Path, added: Mapping[str, str] = MappingProxyType({})) -> Iterator[Stack]:
+    """A stack with empty stores, ready, as long as the block lasts; `added` are more settings."""
     edge_port, admin_port = free_port(), free_port()
     settings = {
         "PYTHONPATH": str(SOURCE),
@@ -56,12 +60,21 @@ def running_stack(directory: Path) -> Iterator[Stack]:
         "POINTSMAN_EDGE_ADMIN_PORT": str(admin_port),
         "POINTSMAN_EDGE_WORKERS": "1",
         "POINTSMAN_EDGE_CACHE_BYTES": str(CACHE_BYTES),
+        **added,
     }
     log = directory / "stack.log"
     with running(Command([sys.executable, "-m", "control", "dev"], settings), log) as process:
         document = _wait(directory / "data" / "dev.json", process, log)
         urls = tuple(shard["url"] for shard in document["shards"])
-        yield Stack(document["postgres_dsn"], urls, edge_port, admin_port)
+        yield Stack(
+            document["postgres_dsn"],
+            urls,
+            edge_port,
+            admin_port,
+            document["control_url"],
+            document["api_key"],
+            document["pids"],
+        )
         check_alive(process, log)
 
 

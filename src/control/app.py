@@ -3,6 +3,8 @@
 request ──▶ BlackSheep router ──▶ _handle: key, query, body ──▶ a feature's service ──▶ PostgreSQL
                                                                           │ commit, then wake()
 outbox ◀── LISTEN ── Projector ──▶ shards ◀── Keeper (one a shard) ◀── Housekeeper
+                                     │
+                                     └─ clicks ──▶ Consumer (one a shard) ──▶ Intake ──▶ PostgreSQL
 """
 
 import asyncio
@@ -19,10 +21,15 @@ from control import migrations, system
 from control.auth import service as auth
 from control.background import Background, Pulse
 from control.clicks import api as clicks_api
+from control.clicks import retention
 from control.clicks import streamed as clicks_streamed
+from control.clicks.agents import Agents
 from control.clicks.audience import Audience
+from control.clicks.enrichment import Enricher
 from control.clicks.export import Exports
-from control.clicks.reading import Reading
+from control.clicks.service import Intake, options_of
+from control.clicks.tail import Tail
+from control.clicks.tasks import Consumers, Tools
 from control.config import ControlConfig
 from control.db import Database, open_database
 from control.domains import service as domains
@@ -61,14 +68,16 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
     projector = Projector(database, writers, partial(_on_batch, metrics, acknowledgements))
     housekeeper = Housekeeper(database, background, edges, projector.wake, log)
     links = Links(database, projector.wake)
+    intake = Intake(Enricher(config.geo_file, Agents(), metrics, log), options_of(config))
+    consumers = _consumers(config, database, intake, metrics, background)
     state = system.State(
         database=database, metrics=metrics, background=background, housekeeper=housekeeper, edges=edges
     )
     routes = links_api.routes(links, acknowledgements) + projection_api.routes(database)
     routes += tags_api.routes(Tags(database))
     audience = Audience(database, background, metrics)
-    routes += clicks_api.routes(Reading(database))
-    routes += clicks_streamed.routes(database, audience, Exports(database), are_rows_kept=True)
+    exports = Exports(database, are_rows_kept=config.clicks_raw == "on")
+    routes += clicks_api.routes(database) + clicks_streamed.routes(database, audience, exports)
     routes += system.routes(state, routes)
 
     application = Application(router=_router(routes, _Answering(database, metrics, log, stopping)))
@@ -81,15 +90,31 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
         background.start("tidy", housekeeper.tidy)
         background.start("clicks tail", audience.run)
         background.start("purge", partial(links_tasks.purge, database))
+        background.start("click topology", consumers.follow_topology)
+        background.start("click tidy", consumers.tidy)
 
     async def stop(_: Application) -> None:
         await background.stop()
+        intake.close()
         await writers.close()
         await database.close()
 
     application.on_start += start
     application.on_stop += stop
     return application
+
+
+def _consumers(
+    config: ControlConfig, database: Database, intake: Intake, metrics: Metrics, background: Background
+) -> Consumers:
+    tools = Tools(
+        database=database,
+        intake=intake,
+        metrics=metrics,
+        claim_idle_ms=config.clicks_claim_idle_ms,
+        offer=Tail().offer,
+    )
+    return Consumers(tools, background, retention.keep_of(config))
 
 
 async def prepare_database(database: Database, config: ControlConfig) -> None:
@@ -158,7 +183,7 @@ async def _followed(route: Route, reply: Reply, stream: Stream, request: Request
                 yield chunk
     except Exception as error:
         metrics.problems.add(code=error.code if isinstance(error, Error) else "internal")
-        answering.log.error("answer torn off", path=route.path, reason=str(error))
+        answering.log.warning("answer torn off", path=route.path, reason=str(error))
         raise
     finally:
         metrics.streams.add(-1, route=route.name)

@@ -10,6 +10,8 @@ from msgspec import Meta
 from control.errors import Error
 
 PREFIX: Final = "POINTSMAN_"
+# A century: longer is for ever, and dates before 1 do not exist.
+Days = Annotated[int, Meta(ge=1, le=36_500)]
 
 
 class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,6 +21,17 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     control_host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     control_port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
     short_url: str = "http://127.0.0.1:8080"
+    geo_file: str = ""
+    clicks_raw: Literal["off", "on"] = "off"
+    clicks_raw_days: Days = 90
+    clicks_links_days: Days = 400
+    clicks_scopes_days: Days = 1830
+    clicks_unknown_days: Days = 90
+    clicks_segments_days: Days = 35
+    clicks_dead_days: Days = 90
+    clicks_dead_max: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    clicks_writers_days: Days = 400
+    clicks_claim_idle_ms: Annotated[int, Meta(ge=1000, le=3_600_000)] = 30_000
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -5,6 +5,7 @@ from typing import Final
 
 Labels = tuple[tuple[str, str], ...]
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+BATCH_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 LAG_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0)
 
 
@@ -27,7 +28,7 @@ class Value:
 
     def lines(self) -> list[str]:
         """The text of this metric."""
-        return self._head + [f"{self.name}{_labels(key)} {value:g}" for key, value in self._values.items()]
+        return self._head + [f"{self.name}{_labels(key)} {value:.15g}" for key, value in self._values.items()]
 
 
 class Histogram:
@@ -53,7 +54,39 @@ class Histogram:
             total += count
             label = "+Inf" if bound == float("inf") else f"{bound:g}"
             lines.append(f'{self.name}_bucket{{le="{label}"}} {total}')
-        return [*lines, f"{self.name}_sum {self._sum:g}", f"{self.name}_count {total}"]
+        return [*lines, f"{self.name}_sum {self._sum:.15g}", f"{self.name}_count {total}"]
+
+
+class ClickMetrics:
+    """What comes over the shards' streams, and what becomes of it."""
+
+    def __init__(self) -> None:
+        self.stored = Value("pointsman_clicks_stored_total", "counter", "Clicks of links that were counted.")
+        self.unknown = Value("pointsman_clicks_unknown_stored_total", "counter", "Answers to unknown codes, counted.")
+        self.frames = Value(
+            "pointsman_click_frames_total", "counter", "Frames: stored, or a duplicate of a stored one."
+        )
+        self.reports = Value("pointsman_click_reports_total", "counter", "Reports of writers.")
+        self.dead = Value("pointsman_click_dead_frames_total", "counter", "What could not be counted, by reason.")
+        self.evicted = Value(
+            "pointsman_click_dead_frames_evicted_total", "counter", "Dead frames that were dropped for room."
+        )
+        self.dead_kept = Value("pointsman_click_dead_frames", "gauge", "Dead frames that are kept, by reason.")
+        self.claimed = Value("pointsman_click_claimed_total", "counter", "Entries taken over from another consumer.")
+        self.retries = Value(
+            "pointsman_click_batch_retries_total", "counter", "Batches prepared anew: another consumer was quicker."
+        )
+        self.batch_seconds = Histogram(
+            "pointsman_click_batch_seconds", "From a batch's last entry to its acknowledgement.", BATCH_BUCKETS_S
+        )
+        self.lag_frames = Value("pointsman_click_lag_frames", "gauge", "Entries in a shard's stream, by shard.")
+        self.lag_bytes = Value("pointsman_click_lag_bytes", "gauge", "Memory of a shard's stream, by shard.")
+        self.lag_seconds = Value("pointsman_click_lag_seconds", "gauge", "Age of the oldest entry, by shard.")
+        self.pending = Value("pointsman_click_pending_frames", "gauge", "Entries that consumers have, by shard.")
+
+    def lines(self) -> list[str]:
+        """The text of these metrics."""
+        return [line for metric in vars(self).values() for line in metric.lines()]
 
 
 class Metrics:
@@ -76,10 +109,27 @@ class Metrics:
         )
         self.streams = Value("pointsman_control_streams", "gauge", "Streamed answers under way, by route.")
         self.tail_skipped = Value(
-            "pointsman_clicks_tail_skipped_total",
+            "pointsman_click_tail_skipped_total",
             "counter",
             "Clicks that followers of the tail were not shown, by reason.",
         )
+        self.agents_read = Value(
+            "pointsman_click_agents_read_total", "counter", "User-Agents of clicks that were read."
+        )
+        self.agents_unread = Value(
+            "pointsman_click_agents_unread_total", "counter", "Clicks whose User-Agent was one too many for its batch."
+        )
+        self.values_dropped = Value(
+            "pointsman_click_values_dropped_total", "counter", "Values counted as unknown, for too many in one batch."
+        )
+        self.geo_loaded = Value("pointsman_geo_loaded", "gauge", "1 if a database of places is in use.")
+        self.geo_built = Value(
+            "pointsman_geo_built_seconds", "gauge", "When its maker built it, seconds since 1970; 0 without one."
+        )
+        self.geo_refusals = Value(
+            "pointsman_geo_refusals_total", "counter", "Times that the file of places could not be taken."
+        )
+        self.clicks = ClickMetrics()
         self.task_failures = Value("pointsman_task_failures", "gauge", "Failures in a row of a background task.")
 
     def text(self) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 from control import migrations, openapi
 from control.background import Background
+from control.clicks import dead_frames as clicks
 from control.db import Database
 from control.errors import Error
 from control.http import Call, NoQuery, Reply, Route
@@ -98,6 +99,7 @@ async def _measure(state: State) -> None:
     try:
         async with state.database.connection() as connection:
             backlog = await projection_store.backlog(connection, BACKLOG_COUNTED_MAX)
+            dead_frames = await clicks.count_dead(connection)
     except Error as error:
         metrics.database_up.set(0)
         metrics.problems.add(code=error.code)
@@ -107,3 +109,5 @@ async def _measure(state: State) -> None:
     metrics.outbox.set(backlog.waiting, state="waiting")
     metrics.outbox.set(backlog.set_aside, state="set_aside")
     metrics.outbox_oldest.set(backlog.oldest_s)
+    for reason, count in dead_frames.items():
+        metrics.clicks.dead_kept.set(count, reason=reason)

@@ -9,8 +9,10 @@ from msgspec import Meta
 
 from control.clicks import span as spans
 from control.clicks.reading import Reading, TopLinks
+from control.clicks.reconciliation import EdgeBooks, reconcile
 from control.clicks.span import Unit
 from control.clicks.statistics import ClickStatistics, LinkStatistics, UnknownStatistics, View
+from control.db import Database
 from control.http import Call, Reply, Route
 
 VALUES_DEFAULT: Final = 10
@@ -50,8 +52,23 @@ class TopQuery(SpanQuery, frozen=True, kw_only=True, forbid_unknown_fields=True)
     limit: Annotated[int, Meta(ge=1, le=TOP_MAX)] = TOP_DEFAULT
 
 
-def routes(reading: Reading) -> list[Route]:
-    """The routes, bound to the service."""
+class EdgeQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Query of the reconciliation: `edge` for one alone."""
+
+    edge: str | None = None
+
+
+class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
+    """What edges say they served, against what is stored; `is_settled`: nothing is on its way, nothing is missing."""
+
+    is_settled: bool
+    items: list[EdgeBooks]
+    next_cursor: str | None = None
+
+
+def routes(database: Database) -> list[Route]:
+    """The routes, bound to the database."""
+    reading = Reading(database)
 
     async def link(call: Call) -> Reply:
         query = call.query
@@ -77,6 +94,10 @@ def routes(reading: Reading) -> list[Route]:
         spans.check_length(span, spans.SPAN_DAYS_MAX["day"])
         return Reply(value=await reading.top(call.query.domain, span, call.query.limit))
 
+    async def books(call: Call) -> Reply:
+        items = await reconcile(database, call.query.edge)
+        return Reply(value=Reconciliation(is_settled=all(edge.is_settled for edge in items), items=items))
+
     return [
         _route("links/{code}/clicks", "linkClicks", "Count the clicks of a link", link, LinkStatistics,
                query=DomainStatisticsQuery, problems=("link_not_found", "domain_not_found")),
@@ -89,6 +110,9 @@ def routes(reading: Reading) -> list[Route]:
                UnknownStatistics, query=DomainStatisticsQuery, problems=("domain_not_found",)),
         _route("top", "topLinks", "List the most clicked links", top, TopLinks, query=TopQuery,
                problems=("domain_not_found",)),
+        Route(method="GET", path="/api/v1/clicks/reconciliation", name="reconcileClicks",
+              summary="Compare what edges served with what is stored", handler=books, query=EdgeQuery,
+              reply=Reconciliation),
     ]  # fmt: skip
 
 

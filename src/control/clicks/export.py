@@ -53,8 +53,9 @@ class Series:
 class Exports:
     """The exports of this process; those of rows are bounded in number."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, are_rows_kept: bool) -> None:
         self._database = database
+        self._are_rows_kept = are_rows_kept
         self._rows_under_way = 0
 
     async def series(self, wanted: Series, kind: Format) -> Stream:
@@ -66,7 +67,11 @@ class Exports:
             yield chunk
 
     async def rows(self, subject: Subject, span: Span, kind: Format) -> Stream:
-        """Single clicks, of a link or of the account; raises Error("too_many_exports")."""
+        """Single clicks, of a link or of the account; raises Error("rows_not_kept") or Error("too_many_exports")."""
+        if not self._are_rows_kept:
+            raise Error(
+                "rows_not_kept", "single clicks are not kept (POINTSMAN_CLICKS_RAW); export what=series instead"
+            )
         if self._rows_under_way >= EXPORTS_MAX:
             raise Error("too_many_exports", f"{EXPORTS_MAX} exports of rows are under way already; try again later")
         self._rows_under_way += 1

@@ -14,7 +14,6 @@ from control.clicks.queries import ACCOUNT, Subject
 from control.clicks.reading import domain_of, link_id_of
 from control.clicks.span import Unit
 from control.db import Database
-from control.errors import Error
 from control.http import Call, Reply, Route
 from control.streaming import Stream, primed
 
@@ -53,7 +52,7 @@ class LinkExportQuery(ExportQuery, frozen=True, kw_only=True, forbid_unknown_fie
     domain: str | None = None
 
 
-def routes(database: Database, audience: Audience, exports: Exports, *, are_rows_kept: bool) -> list[Route]:
+def routes(database: Database, audience: Audience, exports: Exports) -> list[Route]:
     """The routes, bound to the services."""
 
     def stream(query: ExportQuery, subject: Subject) -> Stream:
@@ -61,8 +60,6 @@ def routes(database: Database, audience: Audience, exports: Exports, *, are_rows
         spans.check_length(span, export.DAYS_MAX)
         if query.what == "series":
             return exports.series(Series(subject=subject, span=span, unit=query.unit), query.format)
-        if not are_rows_kept:
-            raise Error("rows_not_kept", "this service keeps no single clicks; export the series instead (what=series)")
         return exports.rows(subject, span, query.format)
 
     async def follow(call: Call) -> Reply:

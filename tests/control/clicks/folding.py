@@ -42,7 +42,9 @@ def fold(
     return merged
 
 
-def _read(documents: Mapping[Key, bytes], scope: int, subjects: Iterable[int], days: Iterable[int]) -> list[bytes | None]:
+def _read(
+    documents: Mapping[Key, bytes], scope: int, subjects: Iterable[int], days: Iterable[int]
+) -> list[bytes | None]:
     return [documents.get((scope, subject, day)) for subject, day in zip(subjects, days, strict=True)]
 
 

@@ -22,7 +22,7 @@ from tests.stack.server import RedisServer
 from wire import keys
 
 STREAMS = 'pointsman_control_streams{route="followClicks"}'
-SLOW = 'pointsman_clicks_tail_skipped_total{reason="slow"}'
+SLOW = 'pointsman_click_tail_skipped_total{reason="slow"}'
 
 
 def _sample(link_id: int | None, **members: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Client:
 
     def wait_heard(self, shards: int) -> None:
         """Read until so many shards are heard."""
-        heard = set()
+        heard: set[str] = set()
         while len(heard) < shards:
             name, data = self.event()
             assert name == "shard"

@@ -1,0 +1,255 @@
+"""SQL of what a batch of frames writes: identities, totals, day documents, raw rows, writers."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import asyncpg
+
+from control.clicks._fold import Groups
+from control.clicks.books import Book
+from control.clicks.model import Arrival, Segment, SegmentKey
+from control.clicks.ranges import Ranges
+from control.db import Connection
+
+# "pnts", "clck" in ASCII: the transaction lock of whoever merges into the rollups.
+_MERGE_LOCK: Final = 0x706E7473636C636B
+# Others hold it for about a second each; with ten of them waiting a statement's ten seconds could be over.
+LOCK_TIMEOUT_S: Final = 60.0
+# Rows of one statement: about half a second, far from the ten that it may take.
+PAGE_ROWS: Final = 20_000
+# Of a link's clicks on one day; the document holds more, and 2^31 are 25,000 a second all day long.
+LINK_DAY_CLICKS_MAX: Final = 2**31 - 1
+_BOOK_COLUMNS: Final = (
+    "writer, edge_id, (extract(epoch FROM started_at) * 1000)::bigint AS started_ms, "
+    "(extract(epoch FROM reported_at) * 1000)::bigint AS reported_ms, recorded, dropped, unknown_recorded, "
+    "unknown_dropped, stored, stored_unknown, dead, dead_unknown, is_final"
+)
+# What enrichment needs to know of links. Most targets have no campaign and stay where they are.
+_FACTS: Final = (
+    "SELECT id, tags, CASE WHEN target LIKE '%utm_%' THEN target END AS target FROM links WHERE id = ANY ($1)"
+)
+
+
+async def begin_merge(connection: Connection) -> None:
+    """Wait until no other transaction merges. What is read by the statements after this one cannot change any more.
+
+    A frame is acknowledged when its transaction is committed, and then the edge deletes it: the commit must be on disk
+    whatever the server's default is.
+    """
+    await connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', true), pg_advisory_xact_lock($1)",
+        _MERGE_LOCK,
+        timeout=LOCK_TIMEOUT_S,
+    )
+
+
+async def segments(connection: Connection, keys: Iterable[SegmentKey]) -> dict[SegmentKey, Segment]:
+    """What is known of these segments."""
+    wanted = sorted(set(keys))
+    rows = await connection.fetch(
+        """
+        SELECT writer, segment, committed, dead
+        FROM unnest($1::bigint[], $2::integer[]) AS wanted(writer, segment) JOIN click_segments USING (writer, segment)
+        """,
+        [writer for writer, _ in wanted],
+        [segment for _, segment in wanted],
+    )
+    return {
+        (row["writer"], row["segment"]): Segment(committed=_ranges(row["committed"]), dead=_ranges(row["dead"]))
+        for row in rows
+    }
+
+
+async def add_ranges(
+    connection: Connection, committed: Sequence[Arrival], dead: Sequence[Arrival], now_ms: int
+) -> None:
+    """Note which frames are counted, and which are in the dead letters."""
+    arrivals = [*committed, *dead]
+    await connection.execute(
+        """
+        INSERT INTO click_segments AS known (writer, segment, edge_id, created_at, committed, dead)
+        SELECT writer, segment, min(edge_id), to_timestamp(min(created_ms) / 1000.0),
+            coalesce(range_agg(int4range(low, high)) FILTER (WHERE NOT is_dead), '{}'),
+            coalesce(range_agg(int4range(low, high)) FILTER (WHERE is_dead), '{}')
+        FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[], $5::integer[], $6::integer[], $7::boolean[])
+            AS frames(writer, segment, edge_id, created_ms, low, high, is_dead)
+        GROUP BY writer, segment ORDER BY writer, segment
+        ON CONFLICT (writer, segment) DO UPDATE SET updated_at = now(),
+            committed = known.committed + excluded.committed, dead = known.dead + excluded.dead
+        """,
+        [arrival.frame.writer for arrival in arrivals],
+        [arrival.frame.segment for arrival in arrivals],
+        [arrival.frame.edge_id for arrival in arrivals],
+        [min(arrival.frame.created_ms, now_ms) for arrival in arrivals],
+        [arrival.frame.start for arrival in arrivals],
+        [arrival.end for arrival in arrivals],
+        [False] * len(committed) + [True] * len(dead),
+    )
+
+
+async def revive_range(connection: Connection, arrival: Arrival) -> None:
+    """Forget that a frame was dead, so that it can be judged anew."""
+    await connection.execute(
+        "UPDATE click_segments SET dead = dead - int4multirange(int4range($3, $4)) WHERE writer = $1 AND segment = $2",
+        *arrival.key,
+        arrival.frame.start,
+        arrival.end,
+    )
+
+
+async def facts(connection: Connection, link_ids: Sequence[int]) -> list[Any]:
+    """(id, tags, target if it may name a campaign) of the links that are there."""
+    rows: list[Any] = await connection.fetch(_FACTS, link_ids)
+    return rows
+
+
+async def hosts(connection: Connection) -> list[str]:
+    """The hosts of our domains."""
+    return [row["host"] for row in await connection.fetch("SELECT host FROM domains")]
+
+
+async def add_totals(connection: Connection, totals: Sequence[tuple[int, int, int, int, int, int, int]]) -> None:
+    """Add to the links' totals: (link id, humans, bots, previews, heads, first ms, last ms) each."""
+    for page in _pages(totals):
+        await connection.execute(
+            """
+            INSERT INTO click_totals AS known (link_id, clicks, humans, bots, previews, heads, first_at, last_at)
+            SELECT link_id, humans + bots, humans, bots, previews, heads,
+                to_timestamp(first_ms / 1000.0), to_timestamp(last_ms / 1000.0)
+            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                $7::bigint[]) AS added(link_id, humans, bots, previews, heads, first_ms, last_ms)
+            ON CONFLICT (link_id) DO UPDATE SET clicks = known.clicks + excluded.clicks,
+                humans = known.humans + excluded.humans, bots = known.bots + excluded.bots,
+                previews = known.previews + excluded.previews, heads = known.heads + excluded.heads,
+                first_at = least(known.first_at, excluded.first_at), last_at = greatest(known.last_at, excluded.last_at)
+            """,
+            *map(list, zip(*page, strict=True)),
+        )
+
+
+async def link_documents(connection: Connection, groups: Groups) -> list[bytes | None]:
+    """The links' day documents, in the order of the groups."""
+    keys = list(zip(groups.subjects, groups.days, strict=True))
+    found: dict[tuple[int, int], bytes] = {}
+    for page in _pages(keys):
+        rows = await connection.fetch(
+            """
+            SELECT link_id, day, document FROM unnest($1::bigint[], $2::integer[]) AS wanted(link_id, day)
+            JOIN click_link_days USING (link_id, day)
+            """,
+            *map(list, zip(*page, strict=True)),
+        )
+        found.update(((row["link_id"], row["day"]), row["document"]) for row in rows)
+    return [found.get(key) for key in keys]
+
+
+async def save_link_documents(connection: Connection, groups: Groups, documents: list[bytes]) -> None:
+    """Replace the documents of merged groups."""
+    for page in _pages(list(zip(groups.subjects, groups.days, groups.clicks, documents, strict=True))):
+        link_ids, days, clicks, page_documents = map(list, zip(*page, strict=True))
+        await connection.execute(
+            """
+            INSERT INTO click_link_days (link_id, day, clicks, document)
+            SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bytea[])
+            ON CONFLICT (link_id, day) DO UPDATE SET clicks = excluded.clicks, document = excluded.document
+            """,
+            link_ids,
+            days,
+            [min(count, LINK_DAY_CLICKS_MAX) for count in clicks],
+            page_documents,
+        )
+
+
+async def scope_documents(connection: Connection, scope: int, groups: Groups) -> list[bytes | None]:
+    """The day documents of a scope's subjects, in the order of the groups."""
+    rows = await connection.fetch(
+        """
+        SELECT subject, day, document FROM unnest($2::bigint[], $3::integer[]) AS wanted(subject, day)
+        JOIN click_scope_days USING (subject, day) WHERE scope = $1
+        """,
+        scope,
+        groups.subjects,
+        groups.days,
+    )
+    found = {(row["subject"], row["day"]): row["document"] for row in rows}
+    return [found.get(key) for key in zip(groups.subjects, groups.days, strict=True)]
+
+
+async def save_scope_documents(connection: Connection, scope: int, groups: Groups, documents: list[bytes]) -> None:
+    """Replace the documents of merged groups."""
+    await connection.execute(
+        """
+        INSERT INTO click_scope_days (scope, subject, day, clicks, document)
+        SELECT $1, * FROM unnest($2::bigint[], $3::integer[], $4::bigint[], $5::bytea[])
+        ON CONFLICT (scope, subject, day) DO UPDATE SET clicks = excluded.clicks, document = excluded.document
+        """,
+        scope,
+        groups.subjects,
+        groups.days,
+        groups.clicks,
+        documents,
+    )
+
+
+async def copy_rows(connection: Connection, rows: bytes) -> None:
+    """Append raw clicks, in COPY's binary format."""
+    await connection.copy_to_table("click_rows", source=io.BytesIO(rows), format="binary")
+
+
+async def books(connection: Connection, writers: Iterable[int]) -> list[Book]:
+    """The books of these writers, as far as they have any."""
+    rows = await connection.fetch(
+        f"SELECT {_BOOK_COLUMNS} FROM click_writers WHERE writer = ANY ($1)",  # noqa: S608 (constant)
+        sorted(set(writers)),
+    )
+    return [Book(**{**row, "dropped": json.loads(row["dropped"])}) for row in map(dict, rows)]
+
+
+async def save_books(connection: Connection, settled: Sequence[Book]) -> None:
+    """Replace them."""
+    columns: Mapping[str, str] = {
+        "writer": "bigint",
+        "edge_id": "text",
+        "started_ms": "bigint",
+        "reported_ms": "bigint",
+        "recorded": "bigint",
+        "dropped": "text",
+        "unknown_recorded": "bigint",
+        "unknown_dropped": "bigint",
+        "stored": "bigint",
+        "stored_unknown": "bigint",
+        "dead": "bigint",
+        "dead_unknown": "bigint",
+        "is_final": "boolean",
+    }
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), 1))
+    await connection.execute(
+        f"""
+        INSERT INTO click_writers (writer, edge_id, started_at, reported_at, recorded, dropped, unknown_recorded,
+            unknown_dropped, stored, stored_unknown, dead, dead_unknown, is_final)
+        SELECT writer, edge_id, to_timestamp(started_ms / 1000.0), to_timestamp(reported_ms / 1000.0), recorded,
+            dropped::jsonb, unknown_recorded, unknown_dropped, stored, stored_unknown, dead, dead_unknown, is_final
+        FROM unnest({arrays}) AS books({", ".join(columns)})
+        ON CONFLICT (writer) DO UPDATE SET updated_at = now(), edge_id = excluded.edge_id,
+            started_at = excluded.started_at, reported_at = excluded.reported_at, recorded = excluded.recorded,
+            dropped = excluded.dropped, unknown_recorded = excluded.unknown_recorded,
+            unknown_dropped = excluded.unknown_dropped, stored = excluded.stored,
+            stored_unknown = excluded.stored_unknown, dead = excluded.dead, dead_unknown = excluded.dead_unknown,
+            is_final = excluded.is_final
+        """,  # noqa: S608 (constants)
+        *(
+            [json.dumps(book.dropped) if name == "dropped" else getattr(book, name) for book in settled]
+            for name in columns
+        ),
+    )
+
+
+def _ranges(value: Sequence["asyncpg.Range"]) -> Ranges:
+    return tuple((part.lower, part.upper) for part in value)
+
+
+def _pages(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(rows), PAGE_ROWS):
+        yield rows[start : start + PAGE_ROWS]
