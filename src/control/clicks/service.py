@@ -11,7 +11,7 @@ often as it has frames: each time, one of them has become a duplicate.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -24,6 +24,7 @@ from control.clicks.books import Counts
 from control.clicks.dead_frames import DeadFrame
 from control.clicks.enrichment import Enricher, Facts
 from control.clicks.model import Arrival, Dead, Segment, SegmentKey, Verdict, Work
+from control.config import ControlConfig
 from control.db import Connection, Database
 from control.errors import Error
 from wire import FormatError
@@ -42,6 +43,15 @@ class Options:
     keeps_rows: bool
     segments_days: int
     dead_frames_max: int
+
+
+def options_of(config: ControlConfig) -> Options:
+    """What the settings say."""
+    return Options(
+        keeps_rows=config.clicks_raw == "on",
+        segments_days=config.clicks_segments_days,
+        dead_frames_max=config.clicks_dead_max,
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -228,8 +238,14 @@ class Replayed:
     revived: int = 0
 
 
-async def replay(database: Database, intake: Intake, dead_ids: Sequence[int] | None = None) -> Replayed:
-    """Try to count dead frames, all or these; what cannot be counted stays, and counts nothing."""
+async def replay(
+    database: Database,
+    intake: Intake,
+    dead_ids: Sequence[int] | None = None,
+    on_tried: Callable[[int], None] = lambda _: None,
+) -> Replayed:
+    """Try to count dead frames, all or these; what cannot be counted stays, and counts nothing. `on_tried` hears how
+    many more were tried."""
     progress = Replayed()
     after_id = 0
     async with database.dedicated() as connection:
@@ -239,6 +255,7 @@ async def replay(database: Database, intake: Intake, dead_ids: Sequence[int] | N
                 if dead_ids is None or dead.id in dead_ids:
                     progress.tried += 1
                     progress.revived += await intake.replay(connection, dead)
+                    on_tried(1)
     return progress
 
 
