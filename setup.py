@@ -21,10 +21,11 @@ LEAVES = (
     "_proxy",
     "_record",
     "_ring",
+    "_segment",
     "_snapshot",
     "_tls",
 )
-EDGE = (*LEAVES, "_front", "_roster", "_connection", "_socket", "_secure", "_gate", "_fast")
+EDGE = (*LEAVES, "_clicklog", "_front", "_roster", "_connection", "_socket", "_secure", "_gate", "_fast")
 CLICKS = (
     "_siphash",
     "_sketch",
