@@ -20,6 +20,7 @@ LEAVES = (
     "_proxy",
     "_record",
     "_ring",
+    "_segment",
     "_snapshot",
 )
 
@@ -27,7 +28,7 @@ setup(
     ext_modules=cythonize(
         [
             Extension(f"edge.{name}", [f"src/edge/{name}.pyx"], extra_compile_args=["-O3", "-fno-plt"])
-            for name in (*LEAVES, "_front", "_roster", "_connection", "_stream", "_gate", "_fast")
+            for name in (*LEAVES, "_clicklog", "_front", "_roster", "_connection", "_stream", "_gate", "_fast")
         ],
         compiler_directives={"language_level": 3, "embedsignature": True},
         include_path=["src"],

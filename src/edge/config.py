@@ -99,6 +99,17 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     client_connections_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
     snapshot_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**30)] = 16 * 2**20
     snapshot_interval_ms: Milliseconds = 60_000
+    clicks: bool = True
+    click_address: Literal["full", "truncated", "none"] = "truncated"
+    click_user_agent: bool = True
+    click_referrer: bool = True
+    click_query: bool = True
+    click_honor_opt_out: bool = True
+    click_unknown_codes: bool = True
+    click_segment_bytes: Annotated[int, msgspec.Meta(ge=65_536, le=2**26)] = 8 * 2**20
+    click_backlog_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**40)] = 2**30
+    click_seal_ms: Annotated[int, msgspec.Meta(ge=50, le=60_000)] = 1000
+    click_sync_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 0
     drain_idle_ms: Milliseconds = 1000
     ready_timeout_ms: Milliseconds = 30_000
     unix_socket: str = ""
