@@ -134,7 +134,7 @@ class Backlog:
     # ---- what the disk says
 
     def note(self, segment: SegmentId, new: Sequence[tuple[int, int]], is_closed: bool, since_s: int) -> None:
-        """The segment has these sealed frames (start, end) behind those that are known; they were recorded `since_s`."""
+        """The segment has these sealed frames (start, end) behind the known ones; they were recorded at `since_s`."""
         frames = self._segments.get(segment)
         if frames is None:
             frames = self._segments[segment] = _Frames()
@@ -216,17 +216,18 @@ class Backlog:
         """An overdue frame is still in its stream: nobody has read it yet."""
         self._in_flight[frame].due_ms = now_ms + self._ack_timeout_ms
 
-    def vanished(self, frame: FrameId) -> bool:
-        """An overdue frame is no longer in its stream; whether it is refused by that."""
+    def vanished(self, frame: FrameId) -> State:
+        """An overdue frame is no longer in its stream; where it stands now."""
+        if frame not in self._in_flight:  # acknowledged meanwhile
+            return State.STORED
         count = self._vanished.get(frame, 0) + 1
-        if count >= VANISHED_MAX:
-            return self.refuse(frame)
         self._vanished[frame] = count
-        self._move(frame, State.WAITING)
-        return False
+        state = State.REFUSED if count >= VANISHED_MAX else State.WAITING
+        self._move(frame, state)
+        return state
 
     def lose(self, shard_id: str, living_run_id: str = "") -> int:
-        """What was sent to a shard has to be sent again, but for what the process with `living_run_id` got; how much."""
+        """Send again what went to a shard, but for what the process with `living_run_id` got; how many frames."""
         lost = [
             frame
             for frame, entry in self._in_flight.items()
@@ -248,9 +249,9 @@ class Backlog:
         return len(self._in_flight)
 
     @property
-    def waiting(self) -> int:
-        """Frames to be sent."""
-        return sum(frames.counts[State.WAITING] for frames in self._segments.values())
+    def has_more(self) -> bool:
+        """Whether a frame may be sent now."""
+        return bool(self.next(1))
 
     def shards(self) -> set[str]:
         """The shards in whose streams frames are."""
@@ -277,9 +278,10 @@ class Backlog:
         frames.states[index] = state
         if state != State.IN_FLIGHT:
             self._in_flight.pop(frame, None)
+        if state in (State.STORED, State.REFUSED):
+            self._vanished.pop(frame, None)
         if state == State.STORED:
             self.bytes -= frame.end - frame.start
-            self._vanished.pop(frame, None)
         elif state == State.WAITING:
             frames.cursor = min(frames.cursor, index)
             self._enqueue_first(frame.segment)
@@ -294,4 +296,3 @@ class Backlog:
     def _settle(self, segment: SegmentId, frames: _Frames) -> None:
         if frames.is_settled():
             self._settled[segment] = None
-

@@ -26,6 +26,7 @@ REST_MS_MAX: Final = 10_000
 FULL_REST_MS: Final = 250  # a consumer empties a batch of frames in about that time
 # A shard that cannot be reached for this long is left: what was sent to it is sent again, to another one.
 GONE_MS: Final = 5000
+SEED_MS: Final = 1000  # while there is no topology yet
 REFRESH_MS: Final = 5000  # workers hear of a new topology by push and put it on disk
 
 
@@ -52,18 +53,25 @@ class Carrier:
         """Its stream is full."""
         self._rest_until_ms = now_ms + _jittered(FULL_REST_MS)
 
+    def hear(self) -> None:
+        """It answers: what was sent to it may still be there."""
+        self._down_since_ms = None
+
     def work(self) -> None:
-        """It did what it was asked for."""
+        """It has taken clicks."""
         if self._failures:
             log.info("shard takes clicks again", shard=self.shard_id)
         self._failures = 0
-        self._down_since_ms = None
+        self.hear()
 
     async def fail(self, error: StreamError, now_ms: int) -> None:
-        """It did not; what was sent to it may be there or not."""
+        """It does not answer, or takes none; what was sent to it may be there or not."""
         await self.close()
         if not self._failures:
-            log.warning("shard takes no clicks, they go elsewhere or wait on disk", shard=self.shard_id, reason=str(error))
+            log.warning(
+                "shard takes no clicks, they go elsewhere or wait on disk", shard=self.shard_id, reason=str(error)
+            )
+        if self._down_since_ms is None:
             self._down_since_ms = now_ms
         self._rest_until_ms = now_ms + _jittered(min(REST_MS_MAX, REST_MS_MIN << min(self._failures, 16)))
         self._failures += 1
@@ -88,10 +96,6 @@ class Carriers:
         self._refresh_ms = 0
         self._refreshes = 0
 
-    def all(self) -> list[Carrier]:
-        """Those of the topology."""
-        return list(self._carriers.values())
-
     def get(self, shard_id: str) -> Carrier | None:
         """The one with this id; None: it has left the topology."""
         return self._carriers.get(shard_id)
@@ -103,14 +107,14 @@ class Carriers:
     async def stream(self, carrier: Carrier) -> ClickStream:
         """The carrier's stream; raises StreamError."""
         if carrier.stream is None:
-            carrier.stream = await connect(carrier.url, self._edge_id, self._connect_timeout_s)
+            carrier.stream = await connect(carrier.url, self._connect_timeout_s)
         return carrier.stream
 
     async def refresh(self, now_ms: int) -> None:
         """Look for a newer topology: on disk, at a shard that is in use, or at a seed if there is none."""
         if now_ms < self._refresh_ms:
             return
-        self._refresh_ms = now_ms + _jittered(REFRESH_MS if self._carriers else REST_MS_MIN)
+        self._refresh_ms = now_ms + _jittered(REFRESH_MS if self._carriers else SEED_MS)
         await self._adopt(self._store.read(keys.TOPOLOGY))
         carrier = next((carrier for carrier in self._carriers.values() if carrier.stream is not None), None)
         if carrier is None:
@@ -130,17 +134,14 @@ class Carriers:
         url = self._seeds[self._refreshes % len(self._seeds)]
         self._refreshes += 1
         try:
-            stream = await connect(url, self._edge_id, self._connect_timeout_s)
+            stream = await connect(url, self._connect_timeout_s)
+            try:
+                return await stream.topology()
+            finally:
+                await stream.close()
         except StreamError as error:
             log.debug("seed does not tell the topology", seed=redacted(url), reason=str(error))
             return None
-        try:
-            return await stream.topology()
-        except StreamError as error:
-            log.debug("seed does not tell the topology", seed=redacted(url), reason=str(error))
-            return None
-        finally:
-            await stream.close()
 
     async def _adopt(self, data: bytes | None) -> None:
         topology = None if data is None else read_topology(data, self._topology)
@@ -148,16 +149,18 @@ class Carriers:
             return
         self._topology = topology
         old = self._carriers
-        self._carriers = {
-            shard.id: old[shard.id] if shard.id in old and old[shard.id].url == shard.url else Carrier(shard.id, shard.url)
-            for shard in sorted(topology.shards, key=self._rank)
-        }
-        for carrier in old.values():
-            if carrier not in self._carriers.values():
-                await carrier.close()
+        self._carriers = {shard.id: _carrier(shard, old) for shard in sorted(topology.shards, key=self._rank)}
+        for carrier in set(old.values()) - set(self._carriers.values()):
+            await carrier.close()
 
     def _rank(self, shard: Shard) -> int:
         return xxh64(f"{self._edge_id} {shard.id}".encode())
+
+
+def _carrier(shard: Shard, old: dict[str, Carrier]) -> Carrier:
+    """The shard's carrier; another one if it has moved."""
+    held = old.get(shard.id)
+    return held if held is not None and held.url == shard.url else Carrier(shard.id, shard.url)
 
 
 def _jittered(delay_ms: int) -> int:

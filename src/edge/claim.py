@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 from typing import Final
 
+from edge.ledger import MODE
+from edge.segment import DIRECTORY_MODE
+
 NAME: Final = "lock"
 PID_BYTES_MAX: Final = 20
 
@@ -19,8 +22,8 @@ class Claim:
 
     def take(self) -> bool:
         """Whether this process has the directory now; raises OSError. Makes the directory if there is none."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(descriptor, 0)

@@ -16,6 +16,8 @@ from wire import keys
 # An entry has up to 128 KiB; a shard that takes this long for a few of them is no place to send more to.
 REPLY_TIMEOUT_S: Final = 2.0
 
+# Entries looked for by one script: it copies them, and the shard's look-ups wait for its end, some milliseconds.
+PRESENT_MAX: Final = 64
 # XRANGE would send each frame back whole, only to tell that it is there.
 PRESENT: Final = """
 local found = {}
@@ -35,10 +37,9 @@ class StreamError(Exception):
 class ClickStream:
     """Made by `connect`; used by one coroutine at a time."""
 
-    def __init__(self, connection: redis_connection.AbstractConnection, edge_id: str) -> None:
+    def __init__(self, connection: redis_connection.AbstractConnection) -> None:
         self.run_id = ""
         self._connection = connection
-        self._ack_key = keys.click_ack_key(edge_id)
 
     async def length(self) -> int:
         """How many entries nobody has taken out yet."""
@@ -50,16 +51,18 @@ class ClickStream:
 
     async def present(self, entry_ids: Sequence[bytes]) -> list[bool]:
         """Which of these entries are still in the stream."""
-        return [count > 0 for count in await self._execute("EVAL", PRESENT, 1, keys.CLICKS, *entry_ids)]
+        parts = [entry_ids[at : at + PRESENT_MAX] for at in range(0, len(entry_ids), PRESENT_MAX)]
+        replies = await self._pipeline([("EVAL", PRESENT, 1, keys.CLICKS, *part) for part in parts])
+        return [count > 0 for reply in replies for count in reply]
 
-    async def acknowledgements(self) -> dict[bytes, bytes]:
-        """What control says of this edge's frames and reports, see `wire.keys`."""
-        reply = iter(await self._execute("HGETALL", self._ack_key))
+    async def acknowledgements(self, edge_id: str) -> dict[bytes, bytes]:
+        """What control says of an edge's frames and reports, see `wire.keys`."""
+        reply = iter(await self._execute("HGETALL", keys.click_ack_key(edge_id)))
         return dict(zip(reply, reply, strict=True))
 
-    async def clear(self, names: Sequence[bytes]) -> None:
+    async def clear(self, edge_id: str, names: Sequence[bytes]) -> None:
         """Take acknowledgements out that were read."""
-        await self._execute("HDEL", self._ack_key, *names)
+        await self._execute("HDEL", keys.click_ack_key(edge_id), *names)
 
     async def topology(self) -> bytes | None:
         """The topology document that the shard holds."""
@@ -92,7 +95,7 @@ class ClickStream:
             raise StreamError(f"it does not answer: {error}") from error
 
 
-async def connect(url: str, edge_id: str, connect_timeout_s: float) -> ClickStream:
+async def connect(url: str, connect_timeout_s: float) -> ClickStream:
     """The stream of the process that listens at `url` now; raises StreamError."""
     try:
         options: dict[str, Any] = dict(redis_connection.parse_url(url))
@@ -107,7 +110,7 @@ async def connect(url: str, edge_id: str, connect_timeout_s: float) -> ClickStre
         retry=None,
         driver_info=None,
     )
-    stream = ClickStream(connection, edge_id)
+    stream = ClickStream(connection)
     try:
         await stream.open()
     except BaseException:

@@ -6,7 +6,6 @@ A writer has at most one report in the streams: while nobody reads them, reports
                   told, final ──acknowledged──▶ over
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -67,10 +66,13 @@ class Reports:
         told = self._told.get(writer)
         return told is not None and told.report.is_final
 
-    def forget(self, writers: Iterable[int]) -> None:
-        """Their ledgers are gone."""
-        for writer in writers:
-            self._told.pop(writer, None)
+    def awaited(self) -> set[str]:
+        """The shards at which final reports are acknowledged."""
+        return {told.place.shard_id for told in self._told.values() if told.report.is_final}
+
+    def forget(self, writer: int) -> None:
+        """Its ledger is gone."""
+        self._told.pop(writer, None)
 
 
 def _counts(report: Report) -> Report:

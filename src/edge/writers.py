@@ -11,7 +11,7 @@ import mmap
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -46,7 +46,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Look:
-    """What the directory holds at an instant. `present` are all segments, `reports` one a writer."""
+    """What the directory holds at an instant: all segments in `present`, a report of each writer that has a ledger."""
 
     present: set[SegmentId] = field(default_factory=set)
     seen: list[Seen] = field(default_factory=list)
@@ -75,8 +75,8 @@ class Writers:
         for name in sorted(names):
             self._look_at_segment(name, known, is_first, found)
         self._edge_ids = {id_: edge_id for id_, edge_id in self._edge_ids.items() if id_ in found.present}
-        found.edge_ids |= set(self._edge_ids.values())
         found.reports += self._reports_of_dead(names)
+        found.edge_ids = {*self._edge_ids.values(), *(report.edge_id for report in found.reports)}
         return found
 
     def read(self, frame: FrameId) -> Frame:
@@ -99,12 +99,13 @@ class Writers:
         """Put a segment where nobody ships it."""
         _set_aside(self._path(id_), reason)
 
-    def bury(self, writer: int) -> None:
-        """The final report of a dead writer is stored: nothing is left to say of it."""
-        ledger.path_of(self._directory, writer).unlink(missing_ok=True)
-        books = self._dead.pop(writer, None)
-        if books is not None:
-            books.close()
+    def bury(self, writers: Iterable[int]) -> None:
+        """The final reports of dead writers are stored: nothing is left to say of them."""
+        for writer in writers:
+            ledger.path_of(self._directory, writer).unlink(missing_ok=True)
+            books = self._dead.pop(writer, None)
+            if books is not None:
+                books.close()
 
     def close(self) -> None:
         """Let go of all files."""
@@ -122,7 +123,6 @@ class Writers:
             if ledger.is_alive(path):
                 with Ledger.open(path) as books:
                     found.reports.append(books.report(_wall_ms()))
-                    found.edge_ids.add(books.books.edge_id)
             elif not ledger.sweep(path):
                 found.set_aside += self._sort_out(writer)
                 self._dead[writer] = segment.recover(self._directory, writer)
@@ -162,7 +162,9 @@ class Writers:
 
     # ---- segments
 
-    def _look_at_segment(self, name: str, known: Callable[[SegmentId], int | None], is_first: bool, found: Look) -> None:
+    def _look_at_segment(
+        self, name: str, known: Callable[[SegmentId], int | None], is_first: bool, found: Look
+    ) -> None:
         stem, dot, suffix = name.partition(".")
         match = NAME.fullmatch(stem)
         if match is None or dot + suffix != segment.SUFFIX:
