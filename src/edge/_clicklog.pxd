@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from edge._client cimport Address
 from edge._counters cimport Counters
 from edge._http cimport Head, Text
-from edge._segment cimport Account, Books, LedgerMap, SegmentMap
+from edge._segment cimport STALE, Account, Books, LedgerMap, SegmentMap
 
 cdef enum:
     VISIT_TEXTS = 3             # User-Agent, Referer, query
@@ -34,6 +34,12 @@ cdef struct Known:
     uint32_t tag                # upper half of the text's hash; the lower one gives its place
     uint32_t at                 # offset of its item in the segment
     uint16_t number             # in the frame
+
+
+# The answer comes from L1 though neither shard nor PostgreSQL could say.
+cdef inline int mark_stale(Visit* visit) noexcept nogil:
+    visit.flags |= STALE
+    return 0
 
 
 cdef class ClickLog:
@@ -72,15 +78,21 @@ cdef class ClickLog:
     cdef int describe(self, const Head* head, const Address* address, bint is_tls, Visit* visit) noexcept
     # A copy in one block of memory, to be given to free() once; NULL: no memory.
     cdef Visit* keep(self, const Visit* visit) noexcept
-    # Record a click, or count why it was not. Without a link id it is one of the unknown code `visit.code`.
+    # Record the click of a redirect or of the unknown code `visit.code`, or count why it was not. `visit` is not looked at
+    # unless the log is on.
     cdef int append(self, const Visit* visit, uint64_t link_id, uint32_t domain_id, uint16_t status, int64_t now_ms) noexcept
 
+    cdef int append_unknown(self, const Visit* visit, uint32_t domain_id, uint16_t status, int64_t now_ms) noexcept
+
+    cdef int _append(
+        self, const Visit* visit, uint64_t link_id, uint32_t domain_id, uint16_t status, int64_t now_ms
+    ) noexcept
     cdef uint16_t _number(self, const Text* text) noexcept
     cdef uint16_t _write_text(self, const Text* text) noexcept
     cdef int _write_click(
         self, const Visit* visit, uint64_t link_id, uint32_t domain_id, uint16_t status, int64_t time_ms
     ) noexcept
-    cdef int _drop(self, bint is_unknown) noexcept
+    cdef int _drop(self, bint is_unknown, int reason) noexcept
     cdef bint _make_room(self, int64_t now_ms) noexcept
     cdef int _seal(self) noexcept
     cdef int _begin_frame(self) noexcept

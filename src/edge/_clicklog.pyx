@@ -167,13 +167,24 @@ cdef class ClickLog:
     cdef int append(
         self, const Visit* visit, uint64_t link_id, uint32_t domain_id, uint16_t status, int64_t now_ms
     ) noexcept:
-        cdef bint is_unknown = link_id == 0
-        if is_unknown and self._is_crowded:
-            self._counts[<int>UNKNOWN_CLICKS_DROPPED] += 1
-            self._books.unknown_dropped[<int>BACKLOG_FULL] += 1
+        if not self.is_on:
             return 0
+        # A link id that the format cannot hold is none: the click is one of the code.
+        return self._append(visit, 0 if link_id >> 63 else link_id, domain_id, status, now_ms)
+
+    cdef int append_unknown(self, const Visit* visit, uint32_t domain_id, uint16_t status, int64_t now_ms) noexcept:
+        if not self.has_unknown:
+            return 0
+        if self._is_crowded:
+            return self._drop(True, BACKLOG_FULL)
+        return self._append(visit, 0, domain_id, status, now_ms)
+
+    cdef int _append(
+        self, const Visit* visit, uint64_t link_id, uint32_t domain_id, uint16_t status, int64_t now_ms
+    ) noexcept:
+        cdef bint is_unknown = link_id == 0
         if self._at + VISIT_BYTES_MAX > self._limit and not self._make_room(now_ms):
-            return self._drop(is_unknown)
+            return self._drop(is_unknown, self._reason)
         if self._at == self._frame_start:
             self._frame_ms = now_ms
             if self._at == PAGE:             # the segment's first
@@ -244,13 +255,13 @@ cdef class ClickLog:
         self._texts += 1
         return self._texts
 
-    cdef int _drop(self, bint is_unknown) noexcept:
+    cdef int _drop(self, bint is_unknown, int reason) noexcept:
         if is_unknown:
-            self._books.unknown_dropped[self._reason] += 1
+            self._books.unknown_dropped[reason] += 1
             self._counts[<int>UNKNOWN_CLICKS_DROPPED] += 1
         else:
-            self._books.dropped[self._reason] += 1
-            self._counts[<int>CLICKS_DROPPED + self._reason] += 1
+            self._books.dropped[reason] += 1
+            self._counts[<int>CLICKS_DROPPED + reason] += 1
         return 0
 
     # ------------------------------------------------------------------------------------------------ frames, segments
@@ -403,7 +414,10 @@ cdef class ClickLog:
         self.describe(&parsed, NULL if address is None else &client, False, &visit)
         visit.code.at = parsed.path + 1
         visit.code.size = min(parsed.path_size - 1, <size_t>CODE_BYTES_MAX)
-        self.append(&visit, link_id, domain_id, status, now_ms)
+        if link_id:
+            self.append(&visit, link_id, domain_id, status, now_ms)
+        else:
+            self.append_unknown(&visit, domain_id, status, now_ms)
 
     def time_appends(self, list heads not None, str address not None, int rounds):
         """See the stub: for benchmarks."""

@@ -160,6 +160,18 @@ def _allocate(path: Path, size: int, writer: int, number: int, edge_id: str) -> 
     return made
 
 
+def sync(path: Path) -> None:
+    """Have the disk hold what was written to a segment; one that is stored and deleted has nothing to hold."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def recover(directory: Path, writer: int) -> Ledger:
     """Make all that a dead writer left whole, and give its ledger, whose counts are exact then.
 
