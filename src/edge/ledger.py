@@ -109,6 +109,8 @@ class Ledger:
     def close(self) -> None:
         """Let it go, and with it the writer's lock."""
         if self._descriptor >= 0:
+            # Not just closed: the mapping has a descriptor of its own, which holds the lock too.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             os.close(self._descriptor)
             self._descriptor = -1
 
