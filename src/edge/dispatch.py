@@ -77,7 +77,7 @@ class Dispatch:
     async def report(self, statements: Sequence[Report]) -> None:
         """Report what is due of these."""
         due = [report for report in statements if self._reports.is_due(report, monotonic_ms())]
-        due = [report for report in due if await self._is_read(report.writer)]
+        due = [report for report in due if await self._is_next(report)]
         opening = await self.opening() if due else None
         if opening is None:
             return
@@ -97,9 +97,9 @@ class Dispatch:
         carrier.work()
         return [(Place(carrier.shard_id, stream.run_id), entry_id) for entry_id in entry_ids]
 
-    async def _is_read(self, writer: int) -> bool:
+    async def _is_next(self, report: Report) -> bool:
         """Whether the writer's last report is no longer in the stream to which it went."""
-        told = self._reports.last(writer)
+        told = self._reports.ahead(report)
         carrier = None if told is None else self._carriers.get(told.place.shard_id)
         if told is None or carrier is None or carrier.is_gone(monotonic_ms()):
             return True
@@ -111,7 +111,7 @@ class Dispatch:
             await carrier.fail(error, monotonic_ms())
             return False
         if is_present:
-            self._reports.remains(writer, monotonic_ms())
+            self._reports.remains(report.writer, monotonic_ms())
         return not is_present
 
     # ---- what has become of them

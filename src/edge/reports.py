@@ -4,6 +4,7 @@ A writer has at most one report in the streams: while nobody reads them, reports
 
     due ──sent──▶ told ──REPORT_MS, and changed or AGAIN_MS, and its entry is gone──▶ due
                   told, final ──acknowledged──▶ over
+    told ──the writer's final report──▶ due, at once
 """
 
 from dataclasses import dataclass, replace
@@ -35,17 +36,18 @@ class Reports:
         self._told: dict[int, Told] = {}
 
     def is_due(self, report: Report, now_ms: int) -> bool:
-        """Whether to report this now, if the last one is no longer in a stream (`last`)."""
+        """Whether to report this now, if nothing is `ahead` of it."""
         told = self._told.get(report.writer)
-        if told is None:
+        if told is None or _is_last_word(report, told):
             return True
         if now_ms < told.look_ms:
             return False
         return report.is_final or now_ms - told.sent_ms >= AGAIN_MS or _counts(report) != _counts(told.report)
 
-    def last(self, writer: int) -> Told | None:
-        """The entry that has to be gone before there is another one."""
-        return self._told.get(writer)
+    def ahead(self, report: Report) -> Told | None:
+        """What has to be gone from its stream before this is sent."""
+        told = self._told.get(report.writer)
+        return None if told is None or _is_last_word(report, told) else told
 
     def sent(self, report: Report, place: Place, entry_id: bytes, now_ms: int) -> None:
         """The report is an entry of a stream."""
@@ -73,6 +75,11 @@ class Reports:
     def forget(self, writer: int) -> None:
         """Its ledger is gone."""
         self._told.pop(writer, None)
+
+
+def _is_last_word(report: Report, told: Told) -> bool:
+    """The final report waits for nothing: an edge that stops has little time to tell it."""
+    return report.is_final and not told.report.is_final
 
 
 def _counts(report: Report) -> Report:

@@ -63,6 +63,7 @@ class Recorder:
         """Record one click of each link."""
         for link_id in link_ids:
             self._log.record(HEAD % agent, "192.0.2.1", link_id, 1, 302, self._now_ms)
+            self._tend()
 
     def seal(self) -> None:
         """Let the time of the frame under way pass."""
