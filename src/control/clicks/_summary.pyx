@@ -14,6 +14,7 @@ from control.clicks._document cimport (
     DIMENSIONS, SLOTS, VALUES_MAX, Counts, Reader, clear_counts, read_counts, read_end, read_entries, read_visitors,
 )
 from control.clicks._entries cimport Entry, join_entries, keep_top, sum_entries
+from control.clicks._pause cimport let_others_run
 from control.clicks._sketch cimport Sketch, clear_sketch, estimate_sketch
 
 from collections import namedtuple
@@ -169,6 +170,7 @@ def summarise(documents not None, values_max=VALUES_MAX_DEFAULT):
         if last is not None and day != last:
             summing.end_day(last)
         summing.add(day, document)
+        let_others_run()
         last = day
     if last is not None:
         summing.end_day(last)
