@@ -122,6 +122,9 @@ class Groups:
         VALUES_KEPT of them are kept: the most clicked of those that were kept before and of those that are new.
         """
 
+    def faults(self, documents: Sequence[bytes | None]) -> list[str | None]:
+        """For each document, why `merge` would refuse it; None where it would not. For after a merge that failed."""
+
 class Summary(NamedTuple):
     """What some day documents say together. `visitors` is by day: each day has a salt of its own, so a visitor of two
     days is counted on both. A dimension is its most clicked values and the clicks of all others."""
