@@ -12,6 +12,8 @@ from control.log import Logger
 
 BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MAX_S: Final = 2.0
+# A task that is cancelled has left within milliseconds.
+CANCEL_INTERVAL_S: Final = 0.5
 
 
 class Pulse:
@@ -64,13 +66,24 @@ class Background:
         task = self._tasks.pop(name, None)
         self.pulses.pop(name, None)
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await _end(task)
 
     async def stop(self) -> None:
         """End every task."""
         for name in list(self._tasks):
             await self.stop_one(name)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel, again and again: a cancellation can get lost on its way.
+
+    1. A command has just been sent; asyncio.wait_for, by which redis-py sends, is about to hand over its result.
+    2. The task is cancelled: Python 3.11's wait_for sees that the result is there, returns it and forgets the rest.
+    Or the cleanup of a library fails, and its error takes the cancellation's place.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_INTERVAL_S)
 
 
 async def _keep(pulse: Pulse, run: Run) -> None:

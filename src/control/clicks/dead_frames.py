@@ -82,16 +82,20 @@ async def evict(connection: Connection, frames_max: int) -> int:
     return int(status.rpartition(" ")[2])
 
 
-async def page(connection: Connection, after_id: int, limit: int) -> list[DeadFrame]:
-    """At most `limit` of them, oldest first, from behind an id on."""
+async def ids(connection: Connection, wanted: Sequence[int] | None) -> list[int]:
+    """The ids of all, or of those of `wanted` that are there; oldest first."""
     rows = await connection.fetch(
-        """
-        SELECT id, shard_id, reason, clicks, unknown, data FROM click_dead_frames WHERE id > $1 ORDER BY id LIMIT $2
-        """,
-        after_id,
-        limit,
+        "SELECT id FROM click_dead_frames WHERE $1::bigint[] IS NULL OR id = ANY ($1) ORDER BY id", wanted
     )
-    return [DeadFrame(**row) for row in rows]
+    return [row["id"] for row in rows]
+
+
+async def find(connection: Connection, dead_id: int) -> DeadFrame | None:
+    """One of them; None if it is gone."""
+    row = await connection.fetchrow(
+        "SELECT id, shard_id, reason, clicks, unknown, data FROM click_dead_frames WHERE id = $1", dead_id
+    )
+    return DeadFrame(**row) if row else None
 
 
 async def take(connection: Connection, dead_id: int) -> bool:

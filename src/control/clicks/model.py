@@ -74,12 +74,13 @@ class Dead:
 
 @dataclass(slots=True)
 class Work:
-    """What one batch is to store."""
+    """What one batch is to store. With a fault, what would be counted is laid aside for it."""
 
     arrivals: list[Arrival] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
     body_bytes: int = 0
+    fault: str | None = None
 
     def __len__(self) -> int:
         return len(self.arrivals) + len(self.reports) + len(self.dead)
@@ -166,17 +167,19 @@ class Verdict:
     dead: list[Dead] = field(default_factory=list)
 
 
-def judge(arrivals: Iterable[Arrival], known: Mapping[SegmentKey, Segment], window: Window) -> Verdict:
+def judge(work: Work, known: Mapping[SegmentKey, Segment], window: Window) -> Verdict:
     """Tell new frames from known ones. Each is judged as if those before it were stored already."""
     verdict = Verdict()
     segments = dict(known)
-    for arrival in arrivals:
+    for arrival in work.arrivals:
         segment = segments.get(arrival.key, Segment())
         start, end = arrival.frame.start, arrival.end
         if ranges.contains(segment.committed, start, end) or ranges.contains(segment.dead, start, end):
             verdict.duplicates.append(arrival)
             continue
         fault = _fault(arrival, segment, window)
+        if fault is None and work.fault is not None:
+            fault = dead_of(arrival, "value", work.fault)
         if fault is None:
             verdict.fresh.append(arrival)
             segment = Segment(committed=ranges.added(segment.committed, start, end), dead=segment.dead)

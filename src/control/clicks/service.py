@@ -31,7 +31,6 @@ from wire import FormatError
 from wire.click import CLICK_BYTES_MIN
 from wire.report import Report
 
-REPLAY_PAGE_MAX: Final = 100
 # Frames behind these can be counted once what was wrong is repaired; the others' bytes are no frame.
 _REPLAYABLE: Final = ("body", "overlap", "too_old", "too_new", "value", "frame", "checksum")
 
@@ -82,6 +81,10 @@ class _Prepared:
     rows: bytes | None = None  # None if they are not kept
 
 
+class _StillDeadError(Exception):
+    """Undoes the transaction of a replay."""
+
+
 class Intake:
     """Stores batches. One for each process: its enricher is used in one thread."""
 
@@ -105,10 +108,9 @@ class Intake:
         except asyncpg.DataError as error:
             if len(work.arrivals) > 1:
                 return await self._store_singly(connection, work)
-            dead = [model.dead_of(arrival, "value", str(error)) for arrival in work.arrivals]
-            if not dead:
+            if work.fault is not None or not work.arrivals:
                 raise
-            return await self._store(connection, replace(work, arrivals=[], dead=[*work.dead, *dead]))
+            return await self._store(connection, replace(work, fault=str(error)))
 
     async def replay(self, connection: Connection, dead: DeadFrame) -> bool:
         """Try to count a dead frame; whether it is out of the dead letters now. Its way is that of every frame."""
@@ -118,8 +120,11 @@ class Intake:
             arrival = model.read_frame(dead.shard_id, dead.data)
         except FormatError:
             return False
-        outcome = await self._store(connection, Work(arrivals=[arrival]), dead)
-        return not outcome.dead
+        try:
+            await self._store(connection, Work(arrivals=[arrival]), dead)
+        except (_StillDeadError, asyncpg.DataError):
+            return False
+        return True
 
     async def _store_singly(self, connection: Connection, work: Work) -> Outcome:
         whole = await self._store(connection, replace(work, arrivals=[]))
@@ -143,6 +148,8 @@ class Intake:
                 if replayed is not None and not await self._revive(connection, work.arrivals[0], replayed):
                     return Outcome(retries=retries)
                 again = await self._judge(connection, work)
+                if replayed is not None and (again.dead or prepared.dead):
+                    raise _StillDeadError
                 if again.fresh == verdict.fresh:
                     outcome = await self._write(connection, work, again, prepared)
                     outcome.retries = retries
@@ -157,7 +164,7 @@ class Intake:
         if replayed is not None:
             known = _without(known, work.arrivals[0])
         now_ms = time.time_ns() // 1_000_000
-        return model.judge(work.arrivals, known, model.window(now_ms, self._options.segments_days))
+        return model.judge(work, known, model.window(now_ms, self._options.segments_days))
 
     async def _prepare(self, connection: Connection, fresh: Sequence[Arrival]) -> _Prepared:
         run = asyncio.get_running_loop().run_in_executor
@@ -232,8 +239,9 @@ class Intake:
 
 @dataclass(slots=True, kw_only=True)
 class Replayed:
-    """How far a replay has come."""
+    """How far a replay has come, of how many dead frames."""
 
+    total: int
     tried: int = 0
     revived: int = 0
 
@@ -242,20 +250,17 @@ async def replay(
     database: Database,
     intake: Intake,
     dead_ids: Sequence[int] | None = None,
-    on_tried: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[Replayed], None] = lambda _: None,
 ) -> Replayed:
-    """Try to count dead frames, all or these; what cannot be counted stays, and counts nothing. `on_tried` hears how
-    many more were tried."""
-    progress = Replayed()
-    after_id = 0
+    """Try to count the dead frames that are there now, or these; what cannot be counted stays, and counts nothing."""
     async with database.dedicated() as connection:
-        while page := await dead_frames.page(connection, after_id, REPLAY_PAGE_MAX):
-            for dead in page:
-                after_id = dead.id
-                if dead_ids is None or dead.id in dead_ids:
-                    progress.tried += 1
-                    progress.revived += await intake.replay(connection, dead)
-                    on_tried(1)
+        ids = await dead_frames.ids(connection, dead_ids)
+        progress = Replayed(total=len(ids))
+        for dead_id in ids:
+            dead = await dead_frames.find(connection, dead_id)
+            progress.tried += 1
+            progress.revived += dead is not None and await intake.replay(connection, dead)
+            on_progress(progress)
     return progress
 
 

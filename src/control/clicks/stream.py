@@ -24,7 +24,8 @@ CONSUMERS_MAX: Final = 1000
 _KEY: Final = keys.CLICKS
 _GROUP: Final = keys.CLICKS_GROUP
 _SCRIPTS: Final = {
-    name: resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in ("retire", "lag")
+    name: resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    for name in ("group", "retire", "lag")
 }
 
 
@@ -42,7 +43,7 @@ async def connect_stream(shard: Shard) -> ShardConnection:
     """A connection to the shard, on which the group is there."""
     connection = await connect(shard.id, shard.url, _SCRIPTS)
     try:
-        await _ensure_group(connection)
+        await connection.execute("EVALSHA", connection.scripts["group"], 1, _KEY, _GROUP)
     except BaseException:
         await connection.close()
         raise
@@ -111,17 +112,6 @@ async def retire_dead(connection: ShardConnection, consumer: bytes, forget_ms: i
 async def measure(connection: ShardConnection) -> Lag:
     """What waits now."""
     return Lag(*await connection.execute("EVALSHA", connection.scripts["lag"], 1, _KEY, _GROUP))
-
-
-async def _ensure_group(connection: ShardConnection) -> None:
-    """From the first entry on: edges send before control has come, and after a shard has lost its groups.
-
-    Another consumer may be quicker; then this connection ends with BUSYGROUP, and the next one finds the group.
-    """
-    is_there = await connection.execute("EXISTS", _KEY)
-    groups = await connection.execute("XINFO", "GROUPS", _KEY) if is_there else []
-    if not any(_member(group, b"name") == _GROUP for group in groups):
-        await connection.execute("XGROUP", "CREATE", _KEY, _GROUP, "0", "MKSTREAM")
 
 
 async def _read(connection: ShardConnection, consumer: bytes, after: bytes, *options: Any) -> list[Entry]:

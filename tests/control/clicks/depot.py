@@ -192,10 +192,26 @@ class Depot:
     async def eventually(self, check: Callable[[], Awaitable[Any]], what: str) -> Any:
         """The first true answer of `check`: what another task or process does gives no signal here."""
         async with asyncio.timeout(DEADLINE_S):
-            while not (answer := await check()):
+            while not (answer := await check()):  # noqa: ASYNC110  (no signal)
                 await asyncio.sleep(0.01)
         assert answer, what
         return answer
+
+    def command(self, server: RedisServer, *command: object) -> Any:
+        """The reply of a shard."""
+        with redis.Redis.from_url(server.url) as client:
+            return client.execute_command(*command)
+
+    async def until_acknowledged(
+        self, server: RedisServer, expected: dict[bytes, Any], *, only_names: bool = False
+    ) -> None:
+        """Wait until the edge is told this on the shard."""
+
+        async def is_told() -> bool:
+            told = await asyncio.to_thread(acknowledged, server)
+            return told.keys() == expected.keys() if only_names else told == expected
+
+        await self.eventually(is_told, f"acknowledgements of {sorted(expected)}")
 
     async def wait_empty(self, *servers: RedisServer) -> None:
         """Wait until the streams of these shards, or of all, are empty."""
