@@ -11,7 +11,7 @@ from rich.console import Console
 
 from control import command, log
 from control.background import Background
-from control.clicks import dead_frames, reconciliation, retention, service, sheets
+from control.clicks import reconciliation, retention, service, sheets
 from control.clicks.agents import Agents
 from control.clicks.api import StatisticsQuery, view_of
 from control.clicks.audience import Audience, Event, Wanted
@@ -126,11 +126,13 @@ def _line(event: Event, is_json: bool) -> str:
 async def _replay(config: ControlConfig, database: Database, dead_ids: Sequence[int]) -> Replayed:
     intake = Intake(Enricher(config.geo_file, Agents(), Metrics(), log.configure(config)), service.options_of(config))
     try:
-        async with database.connection() as connection:
-            total = sum((await dead_frames.count_dead(connection)).values())
         with progress_bar() as progress:
-            task = progress.add_task("replaying", total=len(dead_ids) or total)
-            return await service.replay(database, intake, dead_ids or None, lambda count: progress.advance(task, count))
+            task = progress.add_task("replaying", total=None)
+
+            def on_progress(replayed: Replayed) -> None:
+                progress.update(task, total=replayed.total, completed=replayed.tried)
+
+            return await service.replay(database, intake, dead_ids or None, on_progress)
     finally:
         intake.close()
 

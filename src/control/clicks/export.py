@@ -95,9 +95,9 @@ class Exports:
         """What COPY of the query gives, as it comes, at most _CHUNKS_MAX chunks ahead of who takes them."""
         chunks: asyncio.Queue[bytes] = asyncio.Queue(_CHUNKS_MAX)
 
-        async def put(data: bytes) -> None:
+        async def put(data: bytes | bytearray) -> None:
             try:
-                await asyncio.wait_for(chunks.put(data), STALL_S)
+                await asyncio.wait_for(chunks.put(bytes(data)), STALL_S)
             except TimeoutError as error:
                 raise Error("export_stalled", f"the client has taken nothing for {STALL_S:.0f} s") from error
 

@@ -1,5 +1,6 @@
 """Spans: what may be asked for, and how days and hours of any time zone are cut."""
 
+import itertools
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -176,7 +177,7 @@ def test_parts_are_the_whole() -> None:
     span = spans.parse("2026-01-15T10:00:00Z", "2026-12-24", BERLIN, "day", NOW)
     parts = spans.parts(span, 31)
     assert (parts[0].start, parts[-1].end) == (span.start, span.end)
-    assert all(before.end == after.start for before, after in zip(parts, parts[1:], strict=False))
+    assert all(before.end == after.start for before, after in itertools.pairwise(parts))
     assert [start for part in parts for start in part.starts("day")] == span.starts("day")
 
 
