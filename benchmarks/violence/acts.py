@@ -55,7 +55,7 @@ def kill_edge(product: Product) -> None:
 
 
 def empty_shard(product: Product) -> None:
-    """A shard without persistence: it comes back without its stream, its acknowledgements and its links. A batch is held
+    """A shard without persistence: it comes back without its stream, its acknowledgements, its links. A batch is held
     meanwhile, so that the stream is not empty already."""
     shards = {shard["id"]: shard["url"] for shard in product.dev["shards"]}
 
