@@ -19,6 +19,7 @@ from typing import Any, Final
 import asyncpg
 import redis
 
+from benchmarks.violence.reading import stream_length
 from tests.stack.server import children
 from tests.system.product import Product, request, until, until_ended
 from wire import fence, keys
@@ -61,7 +62,7 @@ def empty_shard(product: Product) -> None:
 
     async def strike() -> tuple[str, int]:
         async with _caught_batch(product):
-            name = max(shards, key=lambda each: _stream_length(shards[each]))
+            name = max(shards, key=lambda each: stream_length(shards[each]))
             with redis.Redis.from_url(shards[name]) as shard:
                 shard.config_set("appendonly", "no")
             shutil.rmtree(product.directory / name / "appendonlydir")
@@ -109,7 +110,7 @@ ACTS: Final = (
     Act("control", "control, in the middle of a batch", kill_control_in_batch),
     Act("edge", "the whole edge", kill_edge),
     Act("postgres", "PostgreSQL, in the middle of a batch", kill_postgres_in_batch),
-    Act("unheard", "control, after a commit, before it can acknowledge", kill_control_after_commit),
+    Act("unheard", "control, between commit and acknowledgement", kill_control_after_commit),
 )
 
 
@@ -191,11 +192,6 @@ def _answers(url: str) -> bool:
         return request(url, "GET", "/readyz").status == 200
     except OSError:
         return False
-
-
-def _stream_length(url: str) -> int:
-    with redis.Redis.from_url(url) as shard:
-        return int(shard.xlen(keys.CLICKS))
 
 
 def _is_complete(url: str) -> bool:
