@@ -40,7 +40,7 @@ class Product:
 
 
 def is_settled(client: Client, product: Product, workers: int) -> bool:
-    """Whether nothing that could change a total is left: no click, no frame, no dead worker without its final report."""
+    """Whether nothing that could change a total is left: no click, no frame, no dead worker without its last report."""
     is_all_known = product.served >= client.received and product.open_writers == workers
     return is_all_known and product.in_flight == 0 and product.frames == 0
 

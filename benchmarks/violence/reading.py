@@ -19,7 +19,7 @@ SELECT (SELECT coalesce(sum(clicks), 0) FROM click_totals) AS totals,
 
 
 def read(product: Product, tag: str) -> Books:
-    """The product's side of the books: the frames first, the totals last, so that none is older than what it rests on."""
+    """The product's side of the books: frames first, totals last, so that none is older than what it rests on."""
     frames = _frames(product)
     told = product.call("GET", "/api/v1/clicks/reconciliation").json
     account = product.call("GET", "/api/v1/clicks").json
