@@ -22,7 +22,9 @@ class Product:
     """What the product says. The totals are counted on different ways through the tables, and must all be the same.
 
     `missing`: recorded by a worker that is gone, and nowhere to be found. `open_writers`: workers that have not given
-    their final report; those that live, once all dead ones are accounted for.
+    their final report; those that live, once all dead ones are accounted for. `frames`: in a stream, or sent and not
+    acknowledged; a batch that is stored may be among them, and must not be stored again. `duplicates`: frames that came
+    again, since control was last started.
     """
 
     served: int
@@ -32,7 +34,15 @@ class Product:
     in_flight: int
     missing: int
     open_writers: int
+    frames: int
+    duplicates: int
     totals: Mapping[str, int]
+
+
+def is_settled(client: Client, product: Product, workers: int) -> bool:
+    """Whether nothing that could change a total is left: no click, no frame, no dead worker without its last report."""
+    is_all_known = product.served >= client.received and product.open_writers == workers
+    return is_all_known and product.in_flight == 0 and product.frames == 0
 
 
 def client_of(report: Report) -> Client:
@@ -57,6 +67,7 @@ def failures(client: Client, product: Product) -> list[str]:
         _unless(product.stored >= low, f"{low - product.stored} clicks are lost: {low} redirects were received"),
         _unless(product.stored <= high, f"{product.stored - high} clicks too many: at most {high} were answered"),
         _unless(product.in_flight == 0, f"{product.in_flight} clicks are in flight"),
+        _unless(product.frames == 0, f"{product.frames} frames are on their way"),
         _unless(product.missing == 0, f"{product.missing} clicks are missing, as the product says itself"),
         _unless(
             product.dropped + product.dead == 0, f"{product.dropped} were dropped, {product.dead} are dead letters"

@@ -14,11 +14,13 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 import redis
 
+from benchmarks.violence.reading import stream_length
 from tests.stack.server import children
 from tests.system.product import Product, request, until, until_ended
 from wire import fence, keys
@@ -55,13 +57,13 @@ def kill_edge(product: Product) -> None:
 
 
 def empty_shard(product: Product) -> None:
-    """A shard without persistence: it comes back without its stream, its acknowledgements and its links. A batch is held
+    """A shard without persistence: it comes back without its stream, its acknowledgements, its links. A batch is held
     meanwhile, so that the stream is not empty already."""
     shards = {shard["id"]: shard["url"] for shard in product.dev["shards"]}
 
     async def strike() -> tuple[str, int]:
         async with _caught_batch(product):
-            name = max(shards, key=lambda each: _stream_length(shards[each]))
+            name = max(shards, key=lambda each: stream_length(shards[each]))
             with redis.Redis.from_url(shards[name]) as shard:
                 shard.config_set("appendonly", "no")
             shutil.rmtree(product.directory / name / "appendonlydir")
@@ -81,14 +83,18 @@ def kill_control_in_batch(product: Product) -> None:
 
 
 def kill_control_after_commit(product: Product) -> None:
-    """A batch is committed and nobody was told, because the shards stood still: its frames come again, and must change
-    nothing."""
+    """A batch is committed and nobody was told, because the shards took no writes: its frames come again, and must
+    change nothing."""
 
     async def strike() -> int:
         async with _caught_batch(product) as batch:
-            with _stopped_shards(product):
+            with _closed_shards(product) as shards:
                 await batch.finish()
-                return _kill(product, "control")
+                ports = _ports(product.pids()["control"])
+                victim = _kill(product, "control")
+                # A shard still holds what it was sent, as long as it does not know that the sender is gone.
+                until(lambda: not any(ports & _peers(shard) for shard in shards), RECOVERY_S)
+                return victim
 
     victim = asyncio.run(strike())
     _wait_for_another(product, "control", victim)
@@ -109,7 +115,7 @@ ACTS: Final = (
     Act("control", "control, in the middle of a batch", kill_control_in_batch),
     Act("edge", "the whole edge", kill_edge),
     Act("postgres", "PostgreSQL, in the middle of a batch", kill_postgres_in_batch),
-    Act("unheard", "control, after a commit, before it can acknowledge", kill_control_after_commit),
+    Act("unheard", "control, between commit and acknowledgement", kill_control_after_commit),
 )
 
 
@@ -152,16 +158,26 @@ async def _until(connection: Any, query: str, *arguments: int) -> Any:
 
 
 @contextlib.contextmanager
-def _stopped_shards(product: Product) -> Iterator[None]:
-    """The shards' processes stand still in the block."""
-    shards = [pid for name, pid in product.pids().items() if name.startswith("shard-")]
-    try:
-        for pid in shards:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in shards:
-            os.kill(pid, signal.SIGCONT)
+def _closed_shards(product: Product) -> Iterator[list[redis.Redis]]:
+    """The shards answer whoever reads, and let everybody wait who writes."""
+    with contextlib.ExitStack() as stack:
+        shards = [stack.enter_context(redis.Redis.from_url(shard["url"])) for shard in product.dev["shards"]]
+        for shard in shards:
+            stack.callback(shard.client_unpause)
+            shard.client_pause(RECOVERY_S * 1000, all=False)
+        yield shards
+
+
+def _peers(shard: redis.Redis) -> set[int]:
+    """The ports from which a shard's clients are connected."""
+    return {int(client["addr"].rpartition(":")[2]) for client in shard.client_list()}
+
+
+def _ports(pid: int) -> set[int]:
+    """The local ports of a process's connections; /proc/net/tcp of proc_pid_net(5)."""
+    sockets = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in sockets}
 
 
 def _kill(product: Product, name: str) -> int:
@@ -191,11 +207,6 @@ def _answers(url: str) -> bool:
         return request(url, "GET", "/readyz").status == 200
     except OSError:
         return False
-
-
-def _stream_length(url: str) -> int:
-    with redis.Redis.from_url(url) as shard:
-        return int(shard.xlen(keys.CLICKS))
 
 
 def _is_complete(url: str) -> bool:

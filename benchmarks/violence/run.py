@@ -48,7 +48,7 @@ class Blow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it. `settle_s`: from the last answer until nothing was in flight."""
+    """What came of it. `settle_s`: from the last answer until nothing was left to be done."""
 
     blows: list[Blow]
     seconds: float
@@ -111,15 +111,19 @@ def _wait(moment: float) -> None:
 
 
 def _settled(product: Product, client: accounts.Client, tell: Tell) -> accounts.Product:
-    """What the product says when nothing is in flight, or when it has had long enough."""
+    """What the product says when nothing is left to be done, or when it has had long enough."""
     last = reading.read(product, TAG)
+    told = ""
     workers = len(children(product.pids()["edge"]))
 
     def is_settled() -> bool:
-        nonlocal last
+        nonlocal last, told
         last = reading.read(product, TAG)
-        tell(f"stored {last.stored:,}; {last.in_flight:,} in flight, {last.open_writers} writers open")
-        return last.in_flight == 0 and last.served >= client.received and last.open_writers == workers
+        now = f"stored {last.stored:,}; {last.in_flight:,} clicks and {last.frames} frames are in flight"
+        if now != told:
+            tell(now)
+            told = now
+        return accounts.is_settled(client, last, workers)
 
     try:
         until(is_settled, SETTLE_S)

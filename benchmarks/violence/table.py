@@ -11,7 +11,7 @@ def rows(document: dict[str, Any]) -> list[Row]:
     """Blows first, then both sides of the books."""
     client, product = document["client"], document["product"]
     blows = [
-        (f"SIGKILL to {blow['title']}", f"at {blow['at_s']:.1f} s", f"works again after {blow['recovery_s']:.1f} s")
+        (f"SIGKILL: {blow['title']}", f"{blow['at_s']:.1f} s", f"back after {blow['recovery_s']:.1f} s")
         for blow in document["blows"]
     ]
     received, died = client["received"], client["died"]
@@ -21,12 +21,13 @@ def rows(document: dict[str, Any]) -> list[Row]:
         ("redirects that it received", f"{received:,}", ""),
         ("requests that died unanswered", f"{died:,}", ""),
         ("connections refused", f"{client['unconnected']:,}", ""),
-        ("clicks served, as the edges say", f"{product['served']:,}", f"at most {received + died:,} can be right"),
+        ("clicks served, as the edges say", f"{product['served']:,}", f"{received:,} to {received + died:,}"),
         ("clicks stored", f"{product['stored']:,}", f"after {document['settle_s']:.1f} s"),
-        ("stored beyond received", f"{product['stored'] - received:+,}", f"0 to {died:,} can be right"),
+        ("stored beyond received", f"{product['stored'] - received:+,}", f"0 to {died:,}"),
         ("clicks dropped", f"{product['dropped']:,}", ""),
         ("clicks in dead letters", f"{product['dead']:,}", ""),
         ("clicks in flight", f"{product['in_flight']:,}", ""),
         ("clicks missing", f"{product['missing']:,}", ""),
+        ("frames that came twice and were known", f"{product['duplicates']:,}", "since control was last started"),
         *((f"total of {name}", f"{total:,}", "") for name, total in product["totals"].items()),
     ]

@@ -9,7 +9,9 @@ from benchmarks.violence import accounts
 from benchmarks.violence.accounts import Client, Product
 
 CLIENT = Client(asked=1010, received=1000, others={}, unconnected=3, died=7)
-NOTHING = Product(served=0, stored=0, dropped=0, dead=0, in_flight=0, missing=0, open_writers=2, totals={})
+NOTHING = Product(
+    served=0, stored=0, dropped=0, dead=0, in_flight=0, missing=0, open_writers=2, frames=0, duplicates=0, totals={}
+)
 PRODUCT = replace(NOTHING, served=1004, stored=1004, totals={"the account": 1004})
 
 
@@ -38,6 +40,7 @@ def test_what_was_received_and_may_have_been_answered_agrees(stored: int) -> Non
         (replace(PRODUCT, served=1005, dropped=1), "1 were dropped"),
         (replace(PRODUCT, served=1005, dead=1), "1 are dead letters"),
         (replace(PRODUCT, served=1005, missing=1), "1 clicks are missing"),
+        (replace(PRODUCT, frames=1), "1 frames are on their way"),
         (replace(PRODUCT, served=1003), "served are 1003"),
         (replace(PRODUCT, totals={"the account": 1003}), "the account has 1003"),
     ],
@@ -53,3 +56,10 @@ def test_other_answers_and_none_are_failures() -> None:
     assert accounts.failures(replace(CLIENT, others={"404": 1}), PRODUCT)
     nothing = Client(asked=0, received=0, others={}, unconnected=0, died=0)
     assert accounts.failures(nothing, NOTHING)
+
+
+@pytest.mark.parametrize("change", [{"served": 999}, {"in_flight": 1}, {"frames": 1}, {"open_writers": 3}])
+def test_totals_are_compared_when_nothing_can_change_them(change: dict[str, int]) -> None:
+    """Not before every worker that died is accounted for, and every frame out of the streams."""
+    assert accounts.is_settled(CLIENT, PRODUCT, workers=2)
+    assert not accounts.is_settled(CLIENT, replace(PRODUCT, **change), workers=2)  # type: ignore[arg-type]
