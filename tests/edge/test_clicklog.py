@@ -256,3 +256,11 @@ def test_switched_off_it_records_nothing(tmp_path: Path) -> None:
     assert log.read() == []
     report = log.ledger.report(0)
     assert (report.served, report.unknown_recorded, report.unknown_dropped) == (0, 0, 0)
+
+
+def test_time_appends_records_what_it_times(log: Log) -> None:
+    """For benchmarks: each head in turn, so many rounds."""
+    heads = [plain(1).head, plain(2).head]
+    assert 0 < log.clicks.time_appends(heads, "192.0.2.1", 10) < 1e9
+    log.close()
+    assert [click.user_agent for click in log.read()] == [b"agent-1", b"agent-2"] * 10
