@@ -132,7 +132,7 @@ def used_bytes(directory: Path) -> int:
 
 
 def create(room: Room, writer: int, number: int, edge_id: str) -> SegmentMap:
-    """A new segment, with all its blocks and on the disk; raises BacklogFullError, or another OSError.
+    """A new segment with all its blocks; raises BacklogFullError, or another OSError.
 
     Called in a thread: each step may wait for the disk. Without its blocks it could not be written through a mapping: a
     hole that the disk cannot fill kills the process.
@@ -149,15 +149,12 @@ def _allocate(path: Path, size: int, writer: int, number: int, edge_id: str) -> 
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, ledger.MODE)
     try:
         os.posix_fallocate(descriptor, 0, size)
-        made = SegmentMap.format(mmap.mmap(descriptor, size), writer, number, edge_id)
-        os.fsync(descriptor)
-        ledger.sync_directory(path.parent)
+        return SegmentMap.format(mmap.mmap(descriptor, size), writer, number, edge_id)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     finally:
         os.close(descriptor)
-    return made
 
 
 def sync(path: Path) -> None:

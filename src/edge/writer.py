@@ -12,6 +12,7 @@ dropped.
 import asyncio
 import errno
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -22,7 +23,7 @@ from edge._counters import Counters
 from edge._segment import SegmentMap
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
-from edge.ledger import Ledger
+from edge.ledger import Ledger, sync_directory
 from edge.segment import BacklogFullError, Room
 
 log = structlog.get_logger("edge.writer")
@@ -45,8 +46,9 @@ class Writer:
         self._supplying: asyncio.Task[None] | None = None
         self._supply_ms = 0  # when the directory is to be looked at again, whether or not a spare is there
         self._syncing: asyncio.Task[None] | None = None
+        self._made: list[int] = []  # numbers of segments of which the disk may not know
         self._sync_ms = 0
-        self._synced = 0  # number of the first segment that may have bytes that are not on the disk
+        self._synced = 0  # number of the first segment that may have clicks that are not on the disk
         self._trouble = ""
         self._is_closed = False
 
@@ -61,12 +63,13 @@ class Writer:
         if not self._clicks.is_on or self._is_closed:
             return
         self._clicks.tend(now_ms, _wall_ms())
-        is_idle = self._supplying is None or self._supplying.done()
-        if is_idle and (now_ms >= self._supply_ms or (not self._clicks.has_spare and not self._trouble)):
+        is_short = not self._clicks.has_spare and not self._trouble
+        if _is_idle(self._supplying) and (is_short or now_ms >= self._supply_ms):
             self._supplying = asyncio.create_task(self._supply())
-        if self._config.click_sync_ms and now_ms >= self._sync_ms and (self._syncing is None or self._syncing.done()):
-            self._sync_ms = now_ms + self._config.click_sync_ms
-            self._syncing = asyncio.create_task(self._sync())
+        is_due = self._config.click_sync_ms > 0 and now_ms >= self._sync_ms
+        if _is_idle(self._syncing) and (is_due or self._made):
+            self._sync_ms = now_ms + self._config.click_sync_ms if is_due else self._sync_ms
+            self._syncing = asyncio.create_task(self._sync(with_clicks=is_due))
 
     async def close(self) -> None:
         """Close what is under way; what is unused is deleted. To be called after the last answer."""
@@ -107,32 +110,39 @@ class Writer:
         return segment.used_bytes(self._room.directory)
 
     def _make(self, ledger: Ledger) -> SegmentMap:
-        made = segment.create(self._room, ledger.writer, self._next, self._config.id)
-        # Of a power cut: the counts of segments that may be gone soon are on the disk before another one is begun.
-        ledger.sync()
-        return made
+        return segment.create(self._room, ledger.writer, self._next, self._config.id)
 
     def _take(self, made: SegmentMap) -> None:
         self._clicks.supply(made)
+        self._made.append(self._next)
         self._next += 1
         self._counters.add("click_segments")
 
-    async def _sync(self) -> None:
-        """Have the disk hold what was recorded so far, as a bound for what a power cut can take."""
+    async def _sync(self, *, with_clicks: bool) -> None:
+        """Have the disk know of new segments, and hold what was recorded so far: that bounds what a power cut takes.
+
+        Apart from `_supply`: on a busy disk it may take seconds, and the next segment must not wait for it.
+        """
+        made, self._made = self._made, []
+        current = self._clicks.segment
+        numbers = {*made, *(range(self._synced, current + 1) if with_clicks else ())}
         if self._ledger is None:
             return
-        current = self._clicks.segment
         try:
-            await asyncio.to_thread(self._sync_segments, self._ledger, range(self._synced, current + 1))
+            await asyncio.to_thread(self._sync_files, self._ledger, sorted(numbers))
         except OSError as error:
-            self._fail(error)
+            self._made += made
+            self._counters.add("click_failures")
+            log.warning("cannot have the disk hold clicks", directory=str(self._room.directory), error=str(error))
         else:
-            self._synced = max(self._synced, current)
+            self._synced = max(self._synced, current) if with_clicks else self._synced
 
-    def _sync_segments(self, ledger: Ledger, numbers: range) -> None:
+    def _sync_files(self, ledger: Ledger, numbers: Sequence[int]) -> None:
         for number in numbers:
             segment.sync(segment.path_of(self._room.directory, ledger.writer, number))
+        # With its counts of the segments that are closed: those may be stored and deleted soon.
         ledger.sync()
+        sync_directory(self._room.directory)
 
     # ---- trouble
 
@@ -156,6 +166,10 @@ class Writer:
         elif trouble != self._trouble:
             log.info("there is room for clicks again", directory=str(self._room.directory))
         self._trouble = trouble
+
+
+def _is_idle(task: "asyncio.Task[None] | None") -> bool:
+    return task is None or task.done()
 
 
 def _wall_ms() -> int:

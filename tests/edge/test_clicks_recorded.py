@@ -2,6 +2,7 @@
 
 import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -158,23 +159,36 @@ def test_address_has_the_form_that_is_set(shards: Shards, tmp_path: Path, addres
 V6 = bytes.fromhex("20010db8aaaabbbb0000000000000001")
 
 
+@dataclass(frozen=True)
+class Proxied:
+    """How a trusted proxy names the client, and who that is."""
+
+    settings: dict[str, Any]
+    expected: bytes
+    fields: str = ""
+    first: bytes = b""
+
+
 @pytest.mark.parametrize(
-    ("settings", "fields", "first", "expected"),
+    "case",
     [
-        ({"forwarded": "x-forwarded-for"}, "X-Forwarded-For: 10.9.9.9, 192.0.2.77\r\n", b"", b"\xc0\x00\x02\x4d"),
-        ({"forwarded": "forwarded"}, 'Forwarded: for="[2001:db8:aaaa:bbbb::1]"\r\n', b"", V6),
-        ({"proxy_protocol": "required"}, "", b"PROXY TCP4 192.0.2.77 127.0.0.1 4000 80\r\n", b"\xc0\x00\x02\x4d"),
-        ({"proxy_protocol": "required"}, "", b"PROXY UNKNOWN\r\n", b"\x7f\0\0\1"),
+        Proxied({"forwarded": "x-forwarded-for"}, b"\xc0\x00\x02\x4d", "X-Forwarded-For: 10.9.9.9, 192.0.2.77\r\n"),
+        Proxied({"forwarded": "forwarded"}, V6, 'Forwarded: for="[2001:db8:aaaa:bbbb::1]"\r\n'),
+        Proxied(
+            {"proxy_protocol": "required"},
+            b"\xc0\x00\x02\x4d",
+            first=b"PROXY TCP4 192.0.2.77 127.0.0.1 4000 80\r\n",
+        ),
+        Proxied({"proxy_protocol": "required"}, b"\x7f\0\0\1", first=b"PROXY UNKNOWN\r\n"),
     ],
 )
-def test_address_is_the_one_that_a_trusted_proxy_names(
-    shards: Shards, tmp_path: Path, settings: dict[str, Any], fields: str, first: bytes, expected: bytes
-) -> None:
+def test_address_is_the_one_that_a_trusted_proxy_names(shards: Shards, tmp_path: Path, case: Proxied) -> None:
     """In a field or in the PROXY protocol, for misses, hits and unknown codes."""
     seeds = [shards.servers[0].url]
-    with running_edge(tmp_path, seeds, click_address="full", **settings, **TRUSTED, **SEALED) as edge:
-        ask(edge.port, *(request(path, fields) for path in ("/abc", "/abc", "/none", "/none")), first=first)
-        assert [click.address for click in clicks(tmp_path, 4)] == [expected] * 4
+    with running_edge(tmp_path, seeds, click_address="full", **case.settings, **TRUSTED, **SEALED) as edge:
+        paths = ("/abc", "/abc", "/none", "/none")
+        ask(edge.port, *(request(path, case.fields) for path in paths), first=case.first)
+        assert [click.address for click in clicks(tmp_path, 4)] == [case.expected] * 4
 
 
 def test_long_prefix_of_ipv6_is_cut(shards: Shards, tmp_path: Path) -> None:
