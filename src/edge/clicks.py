@@ -6,8 +6,8 @@
 
 One task, one round after the other (`_turn`). What is decided is decided in `backlog.py`, `reports.py` and
 `packing.py`, which do no I/O; `writers.py` has the files, `dispatch.py` the shards. Nothing that a request does waits
-for any of it (I1), and nothing is kept but in the files: whoever comes after this process, however it ended, finds there
-all that is not stored, and ships it under the same identity (I3).
+for any of it (I1), and nothing is kept but in the files: whoever comes after this process, however it ended, finds
+there all that is not stored, and ships it under the same identity (I3).
 
 The order in which things are done makes a SIGKILL between any two of them harmless:
 1. a frame's end is in its segment before the frame is sent, so it is the same frame whenever it is sent;
@@ -38,7 +38,7 @@ from wire.report import Report
 log = structlog.get_logger("edge.clicks")
 
 TURN_MS: Final = 100  # how late an acknowledgement may be noticed
-LOOK_MS: Final = 250  # how late a sealed frame may be
+LOOK_MS: Final = 250  # how late a sealed frame may be; nothing is looked at more often while nothing is in flight
 BATCH_FRAMES: Final = 8  # a megabyte in one pipeline, which a gigabit line takes in 8 ms
 CLAIM_MS: Final = 1000
 AFRESH_MS: Final = 5000
@@ -86,7 +86,8 @@ class Shipper:
                 self._shipping.is_active = 1
                 while not self._stopping.is_set():
                     has_more = await self._turn()
-                    await _is_set_within(self._stopping, 0 if has_more else TURN_MS)
+                    idle_ms = TURN_MS if self._backlog.in_flight else LOOK_MS
+                    await _is_set_within(self._stopping, 0 if has_more else idle_ms)
                 await self._flush()
         finally:
             self._shipping.is_active = 0
