@@ -7,6 +7,9 @@
 
 The socket is the same as a plain connection's, in the same epoll set, under the same limits. A record has at most 16 KiB
 and one read asks for as much: so OpenSSL holds nothing back of which the set would not tell.
+
+OpenSSL's queue of errors is the thread's, and SSL_get_error reads it. Shards and PostgreSQL may be reached over TLS in the
+same thread, through Python's ssl: so no error stays in it, or a client that is refused would break their connections.
 """
 
 cimport cython
@@ -46,6 +49,7 @@ cdef class SecureConnection(SocketConnection):
         ERR_clear_error()
         result = SSL_do_handshake(self._ssl)
         if result == 1:
+            ERR_clear_error()                   # of what was tried in vain, such as a ticket
             self._is_shaken = True
             self._wants_write = False
             self._front.counters.count(TLS_RESUMED if SSL_session_reused(self._ssl) else TLS_FULL)
@@ -74,6 +78,7 @@ cdef class SecureConnection(SocketConnection):
         if error == SSL_ERROR_ZERO_RETURN:
             return 0
         self._is_broken = True
+        ERR_clear_error()
         return fail_with(EPROTO if error == SSL_ERROR_SSL else ECONNRESET)
 
     cdef ssize_t _receive(self, char* data, size_t size) noexcept:
@@ -102,6 +107,7 @@ cdef class SecureConnection(SocketConnection):
         if self._is_shaken and not self._is_broken:
             ERR_clear_error()
             SSL_shutdown(self._ssl)
+            ERR_clear_error()
         return 0
 
     cdef int _on_readable(self) except -1:

@@ -172,6 +172,7 @@ cdef class Contexts:
         cdef SSL* ssl = SSL_new(self._entry)
         if ssl == NULL or SSL_set_fd(ssl, fd) != 1:
             SSL_free(ssl)
+            ERR_clear_error()
             raise MemoryError("no memory for a TLS connection")
         SSL_set_accept_state(ssl)
         return ssl

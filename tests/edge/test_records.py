@@ -1,0 +1,63 @@
+"""Clients that cut, mix and flood TLS records as no library does: nobody else pays, and no answer is lost."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edge._cache import Cache
+from edge._counters import BLOCK_BYTES, Counters
+from edge._fast import Door
+from edge._front import Front
+from edge._roster import Roster
+from edge.certificates import read
+from edge.config import EdgeConfig
+from edge.tls import contexts
+from tests.edge.rig import until
+from tests.edge.stand import DEADLINE_S, HOST
+from tests.edge.test_tls import folder, shards, trusting
+
+__all__ = ["folder", "shards"]  # fixtures
+
+
+def test_refused_client_leaves_no_error_to_other_connections(folder: Path) -> None:
+    """A worker speaks TLS with its shards and PostgreSQL, too, through Python's ssl and the same OpenSSL."""
+
+    async def main() -> None:
+        counters = Counters(bytearray(BLOCK_BYTES), 0)
+        config = msgspec.convert({"seeds": ("redis://127.0.0.1:1",)}, EdgeConfig)
+        front = Front(counters, Cache(65536), Cache(65536), _unasked, _unasked, config)
+        loop = asyncio.get_running_loop()
+        door = Door(loop, Roster(front, loop, config))
+        with socket.create_server(("127.0.0.1", 0)) as entry, socket.socket() as client:
+            door.listen(entry, contexts(read(str(folder))))
+            other = _shaken(folder)
+            client.connect(entry.getsockname())
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            await until(lambda: counters.get("tls_refused") == 1)
+            with pytest.raises(ssl.SSLWantReadError):
+                other.read(1)
+            door.close()
+
+    asyncio.run(asyncio.wait_for(main(), DEADLINE_S))
+
+
+def _unasked(*_: object) -> None:
+    raise AssertionError("no link is asked for")
+
+
+def _shaken(folder: Path) -> ssl.SSLObject:
+    """A client's side of a TLS connection in memory."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "shop.crt", folder / "shop.key")
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    client = trusting(folder / "shop.crt").wrap_bio(to_client, to_server, server_hostname=HOST)
+    for step in (client.do_handshake, server.do_handshake, client.do_handshake, server.do_handshake, client.read):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            step()
+    return client
