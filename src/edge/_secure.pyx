@@ -20,7 +20,7 @@ from edge._counters cimport TLS_ABANDONED, TLS_FULL, TLS_REFUSED, TLS_RESUMED
 from edge._roster cimport FRESH, SHAKING
 from edge._socket cimport EPOLLIN, EPOLLOUT
 from edge._tls cimport (
-    ERR_clear_error, SSL_do_handshake, SSL_ERROR_SSL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN,
+    READS_MAX, ERR_clear_error, SSL_do_handshake, SSL_ERROR_SSL, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN,
     SSL_free, SSL_get_error, SSL_read, SSL_session_reused, SSL_shutdown, SSL_write,
 )
 
@@ -41,12 +41,17 @@ cdef class SecureConnection(SocketConnection):
     cdef int _begin(self) except -1:
         self._is_tls = True
         self._phase = SHAKING
-        self._ssl = self._contexts.begin(self._fd)
+        self._ssl = self._contexts.begin(self._fd, &self._reads_left)
         return self._shake()
+
+    cdef int _prepare(self) noexcept:
+        ERR_clear_error()
+        self._reads_left = READS_MAX
+        return 0
 
     cdef int _shake(self) except -1:
         cdef int result
-        ERR_clear_error()
+        self._prepare()
         result = SSL_do_handshake(self._ssl)
         if result == 1:
             ERR_clear_error()                   # of what was tried in vain, such as a ticket
@@ -82,7 +87,7 @@ cdef class SecureConnection(SocketConnection):
         return fail_with(EPROTO if error == SSL_ERROR_SSL else ECONNRESET)
 
     cdef ssize_t _receive(self, char* data, size_t size) noexcept:
-        ERR_clear_error()
+        self._prepare()
         return self._outcome(SSL_read(self._ssl, data, <int>size))
 
     cdef ssize_t _transmit(self, const char* data, size_t size) noexcept:
@@ -90,7 +95,7 @@ cdef class SecureConnection(SocketConnection):
         cdef size_t sent = 0
         cdef ssize_t result = 0
         while sent < size:
-            ERR_clear_error()
+            self._prepare()
             result = self._outcome(SSL_write(self._ssl, data + sent, <int>(size - sent)))
             if result <= 0:
                 break
@@ -105,7 +110,7 @@ cdef class SecureConnection(SocketConnection):
     cdef int _take_leave(self) noexcept:
         """Say close_notify, and wait for none: RFC 8446 section 6.1 allows it."""
         if self._is_shaken and not self._is_broken:
-            ERR_clear_error()
+            self._prepare()
             SSL_shutdown(self._ssl)
             ERR_clear_error()
         return 0

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -17,11 +19,39 @@ from edge._roster import Roster
 from edge.certificates import read
 from edge.config import EdgeConfig
 from edge.tls import contexts
+from tests.edge.records import DATA, HandmadeClient
 from tests.edge.rig import until
-from tests.edge.stand import DEADLINE_S, HOST
-from tests.edge.test_tls import folder, shards, trusting
+from tests.edge.stand import DEADLINE_S, HOST, Shards
+from tests.edge.test_stream import request
+from tests.edge.test_tls import TlsEdge, folder, shards, tls_edge, trusting
 
 __all__ = ["folder", "shards"]  # fixtures
+
+LAST = request("abc", "Connection: close\r\n")
+FLOOD = 20_000  # records; OpenSSL takes some 10 us for each
+STALL_S = 0.1
+
+
+def shake(door: TlsEdge, folder: Path) -> HandmadeClient:
+    """A client that has shaken hands."""
+    return HandmadeClient(door.port, trusting(folder / "shop.crt"), folder / "keylog")
+
+
+def test_records_without_data_hold_nobody_up(shards: Shards, folder: Path, tmp_path: Path) -> None:
+    """However fast a client renews its keys, others are answered meanwhile; it is served when it asks."""
+    with tls_edge(tmp_path, shards, folder) as door, shake(door, folder) as client:
+        flood = b"".join(client.key_update() for _ in range(FLOOD)) + client.record(DATA, LAST)
+        door.edge.get("/abc")
+        sender = threading.Thread(target=client.socket.sendall, args=(flood,))
+        sender.start()
+        waited_s = []
+        for _ in range(50):
+            asked_s = time.monotonic()
+            assert door.edge.get("/abc").status == 302
+            waited_s.append(time.monotonic() - asked_s)
+        assert client.read_all().startswith(b"HTTP/1.1 302 Found\r\n")
+        sender.join()
+        assert max(waited_s) < STALL_S
 
 
 def test_refused_client_leaves_no_error_to_other_connections(folder: Path) -> None:
