@@ -97,6 +97,10 @@ cdef class SecureConnection(SocketConnection):
         while sent < size:
             self._prepare()
             result = self._outcome(SSL_write(self._ssl, data + sent, <int>(size - sent)))
+            if result < 0 and errno == EAGAIN and not self._wants_write:
+                # It waits for the rest of a KeyUpdate, while the set would say again and again that it may write.
+                self._is_broken = True
+                return fail_with(EPROTO)
             if result <= 0:
                 break
             sent += result

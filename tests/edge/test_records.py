@@ -19,9 +19,10 @@ from edge._roster import Roster
 from edge.certificates import read
 from edge.config import EdgeConfig
 from edge.tls import contexts
-from tests.edge.records import DATA, HandmadeClient
+from tests.edge.records import DATA, HANDSHAKE, KEY_UPDATE, HandmadeClient
 from tests.edge.rig import until
-from tests.edge.stand import DEADLINE_S, HOST, Shards
+from tests.edge.stand import DEADLINE_S, HOST, Shards, eventually
+from tests.edge.test_bounds import hits
 from tests.edge.test_stream import request
 from tests.edge.test_tls import TlsEdge, folder, shards, tls_edge, trusting
 
@@ -52,6 +53,17 @@ def test_records_without_data_hold_nobody_up(shards: Shards, folder: Path, tmp_p
         assert client.read_all().startswith(b"HTTP/1.1 302 Found\r\n")
         sender.join()
         assert max(waited_s) < STALL_S
+
+
+def test_half_a_key_update_does_not_keep_the_worker_busy(shards: Shards, folder: Path, tmp_path: Path) -> None:
+    """OpenSSL writes nothing before it has the rest: a client in whose way the 408 is so is dropped."""
+    settings = {"head_timeout_ms": 200, "unsent_timeout_ms": 60_000}
+    with tls_edge(tmp_path, shards, folder, **settings) as door, shake(door, folder) as client:
+        client.socket.sendall(client.record(DATA, b"GET /abc HTTP/1.1\r\n"))
+        client.socket.sendall(client.record(HANDSHAKE, KEY_UPDATE[:4]))
+        eventually(lambda: hits(door.edge, "head_time") == 1, "the head's time is over")
+        eventually(lambda: door.edge.metric("connections_open") == 0, "the client is dropped")
+        assert door.edge.metric("unsent_bytes") == 0
 
 
 def test_refused_client_leaves_no_error_to_other_connections(folder: Path) -> None:
