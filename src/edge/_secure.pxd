@@ -14,4 +14,5 @@ cdef class SecureConnection(SocketConnection):
 
     cdef int _prepare(self) noexcept            # before each call of OpenSSL
     cdef int _shake(self) except -1
+    cdef bint _is_unread(self) noexcept
     cdef ssize_t _outcome(self, int result) noexcept

@@ -31,6 +31,11 @@ cdef extern from *:
     """
     ssize_t fail_with(int code) noexcept nogil
 
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void* data, size_t size, int flags)
+    int MSG_DONTWAIT
+    int MSG_PEEK
+
 
 @cython.final
 cdef class SecureConnection(SocketConnection):
@@ -118,6 +123,15 @@ cdef class SecureConnection(SocketConnection):
             SSL_shutdown(self._ssl)
             ERR_clear_error()
         return 0
+
+    cdef int _shut(self) except -1:
+        """A read takes one record. What came behind it is unread, be it no more than the client's close_notify."""
+        self._is_more_due = self._is_more_due or self._is_unread()
+        return SocketConnection._shut(self)
+
+    cdef bint _is_unread(self) noexcept:
+        cdef char byte
+        return self._fd >= 0 and not self._is_ended and recv(self._fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0
 
     cdef int _on_readable(self) except -1:
         if self._is_shaken or self._is_closing:

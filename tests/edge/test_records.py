@@ -19,7 +19,7 @@ from edge._roster import Roster
 from edge.certificates import read
 from edge.config import EdgeConfig
 from edge.tls import contexts
-from tests.edge.records import DATA, HANDSHAKE, KEY_UPDATE, HandmadeClient
+from tests.edge.records import ALERT, CLOSE_NOTIFY, DATA, HANDSHAKE, KEY_UPDATE, HandmadeClient
 from tests.edge.rig import until
 from tests.edge.stand import DEADLINE_S, HOST, Shards, eventually
 from tests.edge.test_bounds import hits
@@ -36,6 +36,19 @@ STALL_S = 0.1
 def shake(door: TlsEdge, folder: Path) -> HandmadeClient:
     """A client that has shaken hands."""
     return HandmadeClient(door.port, trusting(folder / "shop.crt"), folder / "keylog")
+
+
+@pytest.mark.parametrize("behind", ["close_notify", "request"])
+def test_answer_is_not_reset_by_a_record_behind_its_request(
+    shards: Shards, folder: Path, tmp_path: Path, behind: str
+) -> None:
+    """A client that says at once that it sends no more, or asks more than is answered, has its answer and an end."""
+    with tls_edge(tmp_path, shards, folder) as door:
+        for _ in range(5):
+            with shake(door, folder) as client:
+                more = (ALERT, CLOSE_NOTIFY) if behind == "close_notify" else (DATA, request("abc"))
+                client.socket.sendall(client.record(DATA, LAST) + client.record(*more))
+                assert client.read_all().startswith(b"HTTP/1.1 302 Found\r\n")
 
 
 def test_records_without_data_hold_nobody_up(shards: Shards, folder: Path, tmp_path: Path) -> None:
