@@ -149,6 +149,7 @@ cdef class SecureConnection(SocketConnection):
         return self._drop() if self._phase == SHAKING else SocketConnection._on_limit(self)
 
     cdef int _close(self) except -1:
-        if self._fd >= 0 and not self._is_shaken and not self._is_closing:
+        # Whoever was not admitted has no handshake to abandon.
+        if self._fd >= 0 and self._ssl != NULL and not self._is_shaken and not self._is_closing:
             self._front.counters.count(TLS_ABANDONED)
         return SocketConnection._close(self)

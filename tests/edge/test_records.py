@@ -79,6 +79,15 @@ def test_half_a_key_update_does_not_keep_the_worker_busy(shards: Shards, folder:
         assert door.edge.metric("unsent_bytes") == 0
 
 
+def test_client_over_its_limit_has_abandoned_no_handshake(shards: Shards, folder: Path, tmp_path: Path) -> None:
+    """It is counted once, as what it met."""
+    with tls_edge(tmp_path, shards, folder, client_connections_max=1) as door, shake(door, folder):
+        with pytest.raises((ConnectionResetError, ssl.SSLError)), door.connect(trusting(folder / "shop.crt")):
+            pass
+        assert hits(door.edge, "client_connections") == 1
+        assert door.edge.metric("tls_failures_total") == 0
+
+
 def test_refused_client_leaves_no_error_to_other_connections(folder: Path) -> None:
     """A worker speaks TLS with its shards and PostgreSQL, too, through Python's ssl and the same OpenSSL."""
 
