@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -19,18 +22,21 @@ from edge._roster import Roster
 from edge.certificates import read
 from edge.config import EdgeConfig
 from edge.tls import contexts
+from tests.edge.authority import SLOW, make_certificate
+from tests.edge.load import exchange
 from tests.edge.records import ALERT, CLOSE_NOTIFY, DATA, HANDSHAKE, KEY_UPDATE, HandmadeClient
 from tests.edge.rig import until
 from tests.edge.stand import DEADLINE_S, HOST, Shards, eventually
 from tests.edge.test_bounds import hits
 from tests.edge.test_stream import request
-from tests.edge.test_tls import TlsEdge, folder, shards, tls_edge, trusting
+from tests.edge.test_tls import REQUEST, TlsEdge, folder, hello_for, shards, tls_edge, trusting
 
 __all__ = ["folder", "shards"]  # fixtures
 
 LAST = request("abc", "Connection: close\r\n")
 FLOOD = 20_000  # records; OpenSSL takes some 10 us for each
 STALL_S = 0.1
+BURST = 100  # handshakes at once; more than are accepted in a turn
 
 
 def shake(door: TlsEdge, folder: Path) -> HandmadeClient:
@@ -66,6 +72,35 @@ def test_records_without_data_hold_nobody_up(shards: Shards, folder: Path, tmp_p
         assert client.read_all().startswith(b"HTTP/1.1 302 Found\r\n")
         sender.join()
         assert max(waited_s) < STALL_S
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_burst_of_handshakes_holds_nobody_up(shards: Shards, folder: Path, tmp_path: Path, is_cut: bool) -> None:
+    """They take a share of each turn, at the accept and, where a ClientHello comes in two parts, after it."""
+    make_certificate(folder, "shop", HOST, kind=SLOW)
+    hello = hello_for(HOST)
+    with (
+        tls_edge(tmp_path, shards, folder) as door,
+        socket.create_connection(("127.0.0.1", door.edge.port), DEADLINE_S) as ahead,
+        ExitStack() as stack,
+    ):
+        exchange(ahead, REQUEST)
+        burst = [stack.enter_context(socket.create_connection(("127.0.0.1", door.port))) for _ in range(BURST)]
+        if is_cut:
+            send_each(burst, hello[:1])
+            eventually(lambda: door.edge.metric("connections_open") == BURST + 1, "all are accepted")
+        send_each(burst, hello[1:] if is_cut else hello)
+        answers = 0
+        while len(select.select(burst, [], [], 0)[0]) < BURST:
+            exchange(ahead, REQUEST)
+            answers += 1
+        assert answers > BURST // 4
+
+
+def send_each(clients: Iterable[socket.socket], data: bytes) -> None:
+    """The same bytes to the edge from all of them."""
+    for client in clients:
+        client.sendall(data)
 
 
 def test_half_a_key_update_does_not_keep_the_worker_busy(shards: Shards, folder: Path, tmp_path: Path) -> None:
