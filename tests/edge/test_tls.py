@@ -184,7 +184,7 @@ def test_reload_shows_a_renewed_certificate(shards: Shards, folder: Path, tmp_pa
         pid = door.edge.workers()[0]["pid"]
         door.edge.process.send_signal(signal.SIGHUP)
         eventually(lambda: door.edge.workers()[0]["pid"] != pid, "the successor serves")
-        assert b"\r\nConnection: close\r\n" in exchange(before, REQUEST)
+        eventually(lambda: b"\r\nConnection: close\r\n" in exchange(before, REQUEST), "the predecessor drains")
         with door.connect(trusting(folder / "shop.crt")) as client:
             assert client.getpeercert(binary_form=True) != old
 
