@@ -64,7 +64,7 @@ def test_every_setting_is_documented(section, config, variable) -> None:  # type
 def _application() -> Application:
     async def build() -> Application:
         settings = control.config.load({"POINTSMAN_DATABASE_URL": "postgresql://127.0.0.1:1/none"})
-        return await app.build(settings, log.configure(settings))
+        return await app.build(settings, log.configure(settings), asyncio.Event())
 
     return asyncio.run(build())
 

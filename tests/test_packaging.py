@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 BUILD_TIMEOUT_S = 280
 # Beside what the sources name: what a wheel is useless without.
-DATA = ("control/migrations/*.sql", "control/projection/*.lua", "*/py.typed", "edge/*.pyi", "edge/*.pxd")
+DATA = ("control/migrations/*.sql", "control/projection/*.lua", "*/py.typed", "*/**/*.pyi", "*/**/*.pxd")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(BUILD_TIMEOUT_S)]
 

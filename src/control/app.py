@@ -7,8 +7,11 @@ outbox ◀── LISTEN ── Projector ──▶ shards ◀── Keeper (one 
                                      └─ clicks ──▶ Consumer (one a shard) ──▶ Intake ──▶ PostgreSQL
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -17,16 +20,21 @@ from blacksheep import Application, Request, Response, Router
 from control import migrations, system
 from control.auth import service as auth
 from control.background import Background, Pulse
+from control.clicks import api as clicks_api
 from control.clicks import retention
+from control.clicks import streamed as clicks_streamed
 from control.clicks.agents import Agents
+from control.clicks.audience import Audience
 from control.clicks.enrichment import Enricher
-from control.clicks.service import Intake, Options
+from control.clicks.export import Exports
+from control.clicks.service import Intake, options_of
+from control.clicks.tail import Tail
 from control.clicks.tasks import Consumers, Tools
 from control.config import ControlConfig
 from control.db import Database, open_database
 from control.domains import service as domains
 from control.errors import Error
-from control.http import Route, call_of, header, problem_response, response_of
+from control.http import Reply, Route, call_of, header, problem_response, response_of
 from control.links import api as links_api
 from control.links import tasks as links_tasks
 from control.links.service import Links
@@ -38,6 +46,7 @@ from control.projection.batch import BatchResult
 from control.projection.tasks import Housekeeper, Projector
 from control.projection.writers import Writers
 from control.shards.edges import Edges
+from control.streaming import Stream, follow
 from control.tags import api as tags_api
 from control.tags.service import Tags
 
@@ -47,8 +56,9 @@ _PATH_MEMBER: Final = re.compile(r"{\w+}")
 Handle = Callable[[Request], Awaitable[Response]]
 
 
-async def build(config: ControlConfig, log: Logger) -> Application:
-    """The application, not started; starting and stopping it starts and stops the background tasks."""
+async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> Application:
+    """The application, not started; starting and stopping it starts and stops the background tasks. `stopping` ends the
+    answers that would go on for ever: the server waits for all answers before it stops the application."""
     database = await open_database(config.database_url)
     metrics = Metrics()
     background = Background(log)
@@ -58,16 +68,19 @@ async def build(config: ControlConfig, log: Logger) -> Application:
     projector = Projector(database, writers, partial(_on_batch, metrics, acknowledgements))
     housekeeper = Housekeeper(database, background, edges, projector.wake, log)
     links = Links(database, projector.wake)
-    intake = Intake(Enricher(config.geo_file, Agents(), metrics, log), _intake_options(config))
+    intake = Intake(Enricher(config.geo_file, Agents(), metrics, log), options_of(config))
     consumers = _consumers(config, database, intake, metrics, background)
     state = system.State(
         database=database, metrics=metrics, background=background, housekeeper=housekeeper, edges=edges
     )
     routes = links_api.routes(links, acknowledgements) + projection_api.routes(database)
     routes += tags_api.routes(Tags(database))
+    audience = Audience(database, background, metrics)
+    exports = Exports(database, are_rows_kept=config.clicks_raw == "on")
+    routes += clicks_api.routes(database) + clicks_streamed.routes(database, audience, exports)
     routes += system.routes(state, routes)
 
-    application = Application(router=_router(routes, database, metrics, log))
+    application = Application(router=_router(routes, _Answering(database, metrics, log, stopping)))
 
     async def start(_: Application) -> None:
         background.start("set up", partial(_set_up, database, config))
@@ -75,6 +88,7 @@ async def build(config: ControlConfig, log: Logger) -> Application:
         background.start("outbox listener", projector.listen)
         background.start("topology", housekeeper.follow_topology)
         background.start("tidy", housekeeper.tidy)
+        background.start("clicks tail", audience.run)
         background.start("purge", partial(links_tasks.purge, database))
         background.start("click topology", consumers.follow_topology)
         background.start("click tidy", consumers.tidy)
@@ -90,18 +104,16 @@ async def build(config: ControlConfig, log: Logger) -> Application:
     return application
 
 
-def _intake_options(config: ControlConfig) -> Options:
-    return Options(
-        keeps_rows=config.clicks_raw == "on",
-        segments_days=config.clicks_segments_days,
-        dead_frames_max=config.clicks_dead_max,
-    )
-
-
 def _consumers(
     config: ControlConfig, database: Database, intake: Intake, metrics: Metrics, background: Background
 ) -> Consumers:
-    tools = Tools(database=database, intake=intake, metrics=metrics, claim_idle_ms=config.clicks_claim_idle_ms)
+    tools = Tools(
+        database=database,
+        intake=intake,
+        metrics=metrics,
+        claim_idle_ms=config.clicks_claim_idle_ms,
+        offer=Tail().offer,
+    )
     return Consumers(tools, background, retention.keep_of(config))
 
 
@@ -119,29 +131,62 @@ async def _set_up(database: Database, config: ControlConfig, pulse: Pulse) -> No
     await pulse.rest()
 
 
-def _router(routes: Sequence[Route], database: Database, metrics: Metrics, log: Logger) -> Router:
+@dataclass(frozen=True, slots=True)
+class _Answering:
+    """What every answer needs besides its route."""
+
+    database: Database
+    metrics: Metrics
+    log: Logger
+    stopping: asyncio.Event
+
+
+def _router(routes: Sequence[Route], answering: _Answering) -> Router:
     router = Router()
     for route in routes:
-        router.add(route.method, route.path, _handler(route, database, metrics, log))
-    router.fallback = _fallback(routes, metrics)
+        router.add(route.method, route.path, _handler(route, answering))
+    router.fallback = _fallback(routes, answering.metrics)
     return router
 
 
-def _handler(route: Route, database: Database, metrics: Metrics, log: Logger) -> Handle:
+def _handler(route: Route, answering: _Answering) -> Handle:
+    metrics = answering.metrics
+
     async def handle(request: Request) -> Response:
         try:
             if not route.is_public:
-                await auth.authenticate(database, header(request, b"authorization"))
-            response = response_of(route, await route.handler(await call_of(route, request)))
+                await auth.authenticate(answering.database, header(request, b"authorization"))
+            reply = await route.handler(await call_of(route, request))
+            if reply.stream is not None:
+                reply.stream = _followed(route, reply, reply.stream, request, answering)
+            response = response_of(route, reply)
         except Error as error:
             response = _problem(error, metrics)
         except Exception:
-            log.error("request failed", method=route.method, path=route.path, exc_info=True)
+            answering.log.error("request failed", method=route.method, path=route.path, exc_info=True)
             response = _problem(Error("internal", "see the log of the control plane"), metrics)
         metrics.requests.add(status=str(response.status))
         return response
 
     return handle
+
+
+async def _followed(route: Route, reply: Reply, stream: Stream, request: Request, answering: _Answering) -> Stream:
+    """The stream as long as its client stays. What fails under way tears the answer off, so that nobody takes a part of
+    it for the whole: the server closes the connection without the end of the body."""
+    metrics = answering.metrics
+    metrics.streams.add(1, route=route.name)
+    try:
+        ended = answering.stopping if reply.is_endless else None
+        async with aclosing(follow(stream, request.content.receive, ended)) as chunks:  # type: ignore[union-attr]
+            async for chunk in chunks:
+                yield chunk
+    except Exception as error:
+        metrics.problems.add(code=error.code if isinstance(error, Error) else "internal")
+        answering.log.warning("answer torn off", path=route.path, reason=str(error))
+        raise
+    finally:
+        metrics.streams.add(-1, route=route.name)
 
 
 def _fallback(routes: Sequence[Route], metrics: Metrics) -> Handle:

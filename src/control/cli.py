@@ -9,6 +9,7 @@ import uvloop
 
 from control import command, config, log, migrations
 from control.auth.commands import key
+from control.clicks.commands import clicks
 from control.errors import Error
 from control.links.commands import link
 from control.projection.commands import project
@@ -61,6 +62,7 @@ def migrate() -> None:
         click.echo(f"applied {migration.version:04} {migration.name}")
 
 
+main.add_command(clicks)
 main.add_command(key)
 main.add_command(link)
 main.add_command(topology)

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from blacksheep import Content, Request, Response
+from blacksheep import Content, Request, Response, StreamedContent
 
 from control.errors import Error
+from control.streaming import Stream
 
 # The longest target has 8,192 bytes; escaped as \uXXXX, JSON makes six of each.
 BODY_BYTES_MAX: Final = 64 * 1024
@@ -55,6 +57,12 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "precondition_failed": Problem(412, "The link has been changed meanwhile"),
     "link_not_found": Problem(404, "There is no such link"),
     "domain_not_found": Problem(404, "There is no such domain"),
+    "span_invalid": Problem(400, "The span of time is not valid"),
+    "span_too_long": Problem(400, "The span of time is too long"),
+    "time_zone_unknown": Problem(400, "There is no such time zone"),
+    "rows_not_kept": Problem(409, "Single clicks are not kept"),
+    "too_many_exports": Problem(503, "Too many exports are under way"),
+    "too_many_tails": Problem(503, "Too many clients follow the clicks"),
     "tag_not_found": Problem(404, "There is no such tag"),
     "route_not_found": Problem(404, "There is nothing at this path"),
     "method_not_allowed": Problem(405, "The path does not take this method"),
@@ -85,12 +93,19 @@ class Call:
 
 @dataclass(slots=True, kw_only=True)
 class Reply:
-    """A handler's answer. `value` is encoded as JSON, but bytes are sent as they are; None has no body."""
+    """A handler's answer. `value` is encoded as JSON, but bytes are sent as they are; None has no body.
+
+    With `stream` the answer is its chunks instead. One that `is_endless` ends when the process stops. `file_name` is
+    what a browser stores it as.
+    """
 
     value: Any = None
     etag: int | None = None
     location: str | None = None
     content_type: bytes = JSON
+    stream: Stream | None = None
+    is_endless: bool = False
+    file_name: str | None = None
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -114,6 +129,7 @@ class Route:
     is_public: bool = False
     has_if_match: bool = False
     may_be_empty: bool = False
+    streams: tuple[bytes, ...] = ()  # the content types, if the answer is streamed
 
 
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,7 +148,9 @@ async def call_of(route: Route, request: Request) -> Call:
 
 def response_of(route: Route, reply: Reply) -> Response:
     """Encode a handler's answer."""
-    if reply.value is None:
+    if reply.stream is not None:
+        response = _streamed(route, reply, reply.stream)
+    elif reply.value is None:
         response = Response(SUCCESS["no_content"])
     else:
         data = reply.value if isinstance(reply.value, bytes) else msgspec.json.encode(reply.value)
@@ -143,6 +161,19 @@ def response_of(route: Route, reply: Reply) -> Response:
         response.add_header(b"location", reply.location.encode())
     if not route.is_public:
         response.add_header(b"cache-control", b"no-store")
+    return response
+
+
+def _streamed(route: Route, reply: Reply, stream: Stream) -> Response:
+    async def chunks() -> Stream:  # the framework asks for the function itself
+        async with aclosing(stream):
+            async for chunk in stream:
+                yield chunk
+
+    response = Response(SUCCESS[route.success], content=StreamedContent(reply.content_type, chunks))
+    response.add_header(b"x-accel-buffering", b"no")  # nginx would hold events back until it has a buffer of them
+    if reply.file_name is not None:
+        response.add_header(b"content-disposition", b'attachment; filename="%s"' % reply.file_name.encode("ascii"))
     return response
 
 

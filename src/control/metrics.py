@@ -107,6 +107,12 @@ class Metrics:
         self.edges_lag = Value(
             "pointsman_edges_lag_seconds", "gauge", "From a probe's write to Redis to the last edge's word, by shard."
         )
+        self.streams = Value("pointsman_control_streams", "gauge", "Streamed answers under way, by route.")
+        self.tail_skipped = Value(
+            "pointsman_click_tail_skipped_total",
+            "counter",
+            "Clicks that followers of the tail were not shown, by reason.",
+        )
         self.agents_read = Value(
             "pointsman_click_agents_read_total", "counter", "User-Agents of clicks that were read."
         )

@@ -104,6 +104,8 @@ def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     if route.reply is not None:
         success["content"] = {"application/json": {"schema": schemas[route.reply]}}
         success["headers"] = {"ETag": {"schema": {"type": "string"}}}
+    if route.streams:
+        success["content"] = {kind.decode(): {"schema": {"type": "string"}} for kind in route.streams}
     responses: dict[str, Any] = {str(SUCCESS[route.success]): success}
     if route.may_be_empty:
         responses[str(SUCCESS["no_content"])] = {"description": route.summary}

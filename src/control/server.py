@@ -23,7 +23,8 @@ async def serve(config: ControlConfig, log: Logger) -> None:
     """Serve until SIGTERM or SIGINT. Raises Error if the port is taken or migrations are missing."""
     _check_port(config)
     await _prepare_database(config, log)
-    application = await build(config, log)
+    stopping = asyncio.Event()
+    application = await build(config, log, stopping)
     server = Server(
         application,
         address=config.control_host,
@@ -32,7 +33,6 @@ async def serve(config: ControlConfig, log: Logger) -> None:
         log_level=LogLevels.error,
         websockets=False,
     )
-    stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)

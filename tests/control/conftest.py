@@ -31,8 +31,8 @@ def station_factory(tmp_path: Path) -> Iterator[StationFactory]:
     """Starts a control plane at each call."""
     stations: list[Station] = []
 
-    def start(database_url: str, servers: list[RedisServer], key: str = "", **environ: str) -> Station:
-        stations.append(Station(tmp_path, database_url, servers, key, **environ))
+    def start(database_url: str, servers: list[RedisServer], key: str = "", **settings: str) -> Station:
+        stations.append(Station(tmp_path, database_url, servers, key, **settings))
         stations[-1].start()
         return stations[-1]
 

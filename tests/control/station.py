@@ -121,13 +121,13 @@ class Station:
     """`pointsman control` as a process."""
 
     def __init__(
-        self, directory: Path, database_url: str, servers: list[RedisServer], key: str = "", **environ: str
+        self, directory: Path, database_url: str, servers: list[RedisServer], key: str = "", **settings: str
     ) -> None:
-        self._environ = environ
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         self.database_url = database_url
         self.servers = servers
+        self.settings = settings
         self.log = directory / f"control-{self.port}.log"
         self.key = key or prepare(database_url, servers)
         self.server = Server(self._program(), self.port, directory)
@@ -180,6 +180,6 @@ class Station:
                 "POINTSMAN_CONTROL_PORT": str(self.port),
                 "POINTSMAN_SHORT_URL": SHORT_URL,
                 "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
-                **self._environ,
+                **self.settings,
             },
         )

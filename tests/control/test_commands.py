@@ -131,7 +131,7 @@ def test_lifetime_can_be_given_by_command_and_file(ready_url: str, shards: list[
 
 
 def test_tags_can_be_given_by_command(ready_url: str, shards: list[RedisServer], tmp_path: Path) -> None:
-    """Options of create and import; list shows them and filters by one. Bad ones are refused before anything is done."""
+    """Options of create and import; list shows them and filters by one. Bad ones are refused before anything."""
     assert (
         _run(ready_url, "link", "create", "https://a.example/", "--code=one", "--tag=News", "--tag=[b]x").returncode
         == 0

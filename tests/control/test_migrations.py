@@ -72,7 +72,7 @@ def test_tags_come_without_writing_the_links_again(database_url: str, monkeypatc
     fetch(database_url, "INSERT INTO domains (host, base_url) VALUES ('sho.rt', 'http://sho.rt')")
     fetch(
         database_url,
-        "INSERT INTO links (domain_id, code, key_hash, target, deleted_at) SELECT 1, 'c' || n, n, 'https://a.example/', "
+        "INSERT INTO links (domain_id, code, key_hash, target, deleted_at) SELECT 1, 'c' || n, n, 'https://a.test/', "
         "CASE WHEN n = 1 THEN now() END FROM generate_series(1, 1000) n",
     )
     files = "SELECT pg_relation_filenode('links'), pg_relation_filenode('links_pkey')"

@@ -1,13 +1,13 @@
 """Clicks of frames, decoded, enriched, grouped and merged into day documents; and those documents summed up.
 
-    batch = Batch(100_000)
-    for body in bodies:
-        batch.add(body)
-    batch.enrich(enricher, facts, salts)        # facts of batch.link_ids(), salts of batch.days()
-    links = batch.links()
-    written = links.merge(read(links.subjects, links.days))
-    for scope, groups in batch.scopes(links).items():
-        ...
+batch = Batch(100_000)
+for body in bodies:
+    batch.add(body)
+batch.enrich(enricher, facts, salts)        # facts of batch.link_ids(), salts of batch.days()
+links = batch.links()
+written = links.merge(read(links.subjects, links.days))
+for scope, groups in batch.scopes(links).items():
+    ...
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,27 +76,35 @@ class Batch:
         """Days since 1970 (UTC), ascending, each once. An instant after the year 9999 counts as its end."""
 
     def enrich(self, enricher: _Enricher, facts: Mapping[int, _Facts], salts: Mapping[int, int]) -> None:
-        """Say of each click what it was; `enricher` has begun a batch. A link without facts has no tags and no campaign;
-        on a day without a salt no visitors are counted. Each text and, nearly, each address is asked for once."""
+        """Say of each click what it was. `enricher` has begun a batch; its values have at most 64 bytes and no NUL.
+
+        A link without facts has no tags and no campaign; on a day without a salt no visitors are counted. Each text is
+        asked for once, each address nearly so.
+        """
 
     def links(self) -> Groups:
         """Scope 0: the clicks of each link on each day, ordered by (link id, day)."""
 
     def scopes(self, links: Groups | None) -> dict[int, Groups]:
-        """Scopes 1..4 with their clicks, ordered by (subject, day). `links` is `self.links()` after its merge: from there
-        come the counts of the dimension `link`; with None that dimension is left as it is."""
+        """Scopes 1..4 with their clicks, ordered by (subject, day).
+
+        `links` is `self.links()` after its merge: from there come the counts of the dimension `link`, which are those
+        of the day, not of the batch. With None that dimension is left as it is.
+        """
 
     def totals(self) -> list[tuple[int, int, int, int, int, int, int]]:
         """For each link: its id; clicks of humans, bots, previews and heads; first and last instant of any of them."""
 
     def rows(self) -> bytes:
-        """The clicks of links for `COPY click_rows FROM STDIN (FORMAT binary)`: at timestamptz, link_id bigint, domain_id
-        integer, status, flags and class smallint, country … utm_campaign text ("" where unknown), address inet or NULL,
-        user_agent and referrer_url text ("" where there is none)."""
+        """The clicks of links for `COPY click_rows FROM STDIN (FORMAT binary)`.
+
+        Columns: at timestamptz, link_id bigint, domain_id integer, status, flags and class smallint, country …
+        utm_campaign text ("" where unknown), address inet or NULL, user_agent and referrer_url text ("" where there is
+        none).
+        """
 
     def samples(self, limit: int) -> list[dict[str, Any]]:
-        """The newest clicks, newest first, unknown codes among them. The address is in the form in which it was recorded,
-        or None."""
+        """The newest clicks, newest first, unknown codes among them. An address is as it was recorded, or None."""
 
 class Groups:
     """The clicks of a batch by (subject, day), in that order."""
@@ -113,6 +121,9 @@ class Groups:
         not depend on how its clicks were split among batches, except which values of a dimension that has more than
         VALUES_KEPT of them are kept: the most clicked of those that were kept before and of those that are new.
         """
+
+    def faults(self, documents: Sequence[bytes | None]) -> list[str | None]:
+        """For each document, why `merge` would refuse it; None where it would not. For after a merge that failed."""
 
 class Summary(NamedTuple):
     """What some day documents say together. `visitors` is by day: each day has a salt of its own, so a visitor of two

@@ -48,6 +48,7 @@ cdef class Groups:
     cdef int _discard(self) except -1
     cdef int _count_group(self, uint32_t group) except -1
     cdef bytes _merge(self, uint32_t group, bytes document)
+    cdef object _find_fault(self, uint32_t group, bytes document)
     cdef bint _begin_document(self, bytes document, Reader* reader) noexcept
     cdef object _fault(self, uint32_t group, const char* fault)
     cdef Ranking _ranking(self, int dimension)

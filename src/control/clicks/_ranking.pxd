@@ -10,7 +10,8 @@ cdef class Ranking:
     cdef uint32_t count
     cdef list _texts                    # bytes and str, whose memory the entries borrow
 
-    # The rank of each text is written to `ranks`. Raises FoldError for one of more than VALUE_BYTES_MAX bytes.
+    # The rank of each text is written to `ranks`. Raises FoldError for one of more than VALUE_BYTES_MAX bytes, or
+    # with a NUL.
     @staticmethod
     cdef Ranking of(list texts, uint32_t* ranks)
     # The subjects of groups as decimal numbers; a group's number is its rank. In order among the groups of one day.

@@ -7,6 +7,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc, qsort
+from libc.string cimport memchr
 
 from control.clicks._document cimport VALUE_BYTES_MAX
 from control.clicks._entries cimport compare_texts
@@ -39,6 +40,8 @@ cdef int _refer(object text, Entry* entry) except -1:
         size = PyBytes_GET_SIZE(text)
     if size > VALUE_BYTES_MAX:
         raise FoldError("value", f"a value has {size} bytes of UTF-8, {VALUE_BYTES_MAX} can be held: {text!r}")
+    if memchr(entry.at, 0, size) != NULL:
+        raise FoldError("value", f"a value has a NUL, which no text of PostgreSQL can hold: {text!r}")
     entry.size = <uint32_t>size
     entry.clicks = 0
     return 0

@@ -18,6 +18,7 @@ from libc.string cimport memcpy, memset
 from control.clicks._varint cimport read_varint, write_varint
 
 cdef double ALPHA = 0.721347520444481703680     # 1 / (2 ln 2)
+cdef double HASHES = 18446744073709551616.0     # 2^64
 
 
 cdef void clear_sketch(Sketch* sketch) noexcept nogil:
@@ -163,7 +164,8 @@ cdef double estimate_sketch(const Sketch* sketch) noexcept nogil:
     for i in range(RANK_MAX - 1, 0, -1):
         z = 0.5 * (z + registers[i])
     z += REGISTERS * _sigma(<double>registers[0] / REGISTERS)
-    return ALPHA * REGISTERS * REGISTERS / z
+    # With registers at RANK_MAX, as only a made-up sketch has them: no more than there are hashes.
+    return min(ALPHA * REGISTERS * REGISTERS / z, HASHES) if z > 0 else HASHES
 
 
 cdef int _read(bytes data, Sketch* sketch) except -1:

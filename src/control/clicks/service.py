@@ -24,6 +24,7 @@ from control.clicks.books import Counts
 from control.clicks.dead_frames import DeadFrame
 from control.clicks.enrichment import Enricher, Facts
 from control.clicks.model import Arrival, Dead, Segment, SegmentKey, Verdict, Work
+from control.config import ControlConfig
 from control.db import Connection, Database
 from control.errors import Error
 from wire import FormatError
@@ -41,6 +42,15 @@ class Options:
     keeps_rows: bool
     segments_days: int
     dead_frames_max: int
+
+
+def options_of(config: ControlConfig) -> Options:
+    """What the settings say."""
+    return Options(
+        keeps_rows=config.clicks_raw == "on",
+        segments_days=config.clicks_segments_days,
+        dead_frames_max=config.clicks_dead_max,
+    )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from control.clicks._fold import Batch
-from tests.control.clicks.plain_fold import Key, PlainEnricher, PlainFacts
+from tests.control.clicks.plain_fold import SALT, Key, PlainEnricher, PlainFacts
 from wire import click
 from wire.click import Click
 
-SALT = 0x0123456789ABCDEF
 FRAME_CLICKS = 400  # few enough for a frame, whatever their texts
 
 
@@ -42,7 +41,9 @@ def fold(
     return merged
 
 
-def _read(documents: Mapping[Key, bytes], scope: int, subjects: Iterable[int], days: Iterable[int]) -> list[bytes | None]:
+def _read(
+    documents: Mapping[Key, bytes], scope: int, subjects: Iterable[int], days: Iterable[int]
+) -> list[bytes | None]:
     return [documents.get((scope, subject, day)) for subject, day in zip(subjects, days, strict=True)]
 
 

@@ -1,6 +1,8 @@
 """From frames to day documents: beside the plain fold, whole and split, and at the limits."""
 
 import random
+import threading
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -164,6 +166,9 @@ def test_a_malformed_document_is_named_and_changes_nothing() -> None:
     with pytest.raises(FoldError, match=f"link 2, day {DAY}: its format version"):
         groups.merge([None, b"\2\0\0"])
     assert groups.clicks == []
+    first, second = groups.faults([b"\1\1\2\0\0\0\0\0", None])
+    assert second is None
+    assert "dimensions that documents of its scope do not have" in str(first)
     assert len(groups.merge([None, None])) == 2
     assert groups.clicks == [1, 1]
 
@@ -177,7 +182,7 @@ def test_a_document_of_another_scope_is_refused() -> None:
 
 
 def test_what_an_enricher_must_not_say_is_refused() -> None:
-    """A value too long for a document, a number without a value, a class that there is not."""
+    """A value too long for a document or with a NUL, a number without a value, a class that there is not."""
 
     class Long(PlainEnricher):
         def referrer(self, text: bytes) -> int:
@@ -191,7 +196,12 @@ def test_what_an_enricher_must_not_say_is_refused() -> None:
         def agent(self, text: bytes) -> tuple[int, int, int, int]:
             return 0, 0, 0, 3
 
-    for enricher in (Long(), Unknown(), Odd()):
+    class Binary(PlainEnricher):
+        def referrer(self, text: bytes) -> int:
+            self.values.append("a\0b")
+            return len(self.values) - 1
+
+    for enricher in (Long(), Unknown(), Odd(), Binary()):
         with pytest.raises(FoldError):
             enriched([_click(1, referrer=b"r")], {}, enricher)
 
@@ -236,6 +246,20 @@ def test_scopes_without_links_leave_that_dimension_as_it_is() -> None:
     (document,) = scopes[3].merge([None])
     assert summarise([(DAY, document)]).dimensions["link"] == ([], 1)
     assert set(DIMENSION_NAMES) - set(summarise([(DAY, document)]).dimensions) == {"code"}
+
+
+def test_others_run_while_a_batch_is_merged() -> None:
+    """The API is answered from the same process: no merge holds the interpreter from its begin to its end."""
+    groups = enriched([_click(link_id) for link_id in range(1, 60_001)], {}, PlainEnricher()).links()
+    thread = threading.Thread(target=groups.merge, args=([None] * 60_000,))
+    longest_s = 0.0
+    started_s = last_s = time.perf_counter()
+    thread.start()
+    while thread.is_alive():
+        now_s = time.perf_counter()
+        longest_s, last_s = max(longest_s, now_s - last_s), now_s
+    assert len(groups.clicks) == 60_000
+    assert longest_s < (last_s - started_s) / 2
 
 
 def test_nothing_in_nothing_out() -> None:
