@@ -37,8 +37,10 @@ class Barrier:
     async def reached(self) -> list[int]:
         """Wait until a backend waits at the step; returns the waiting ones."""
         async with asyncio.timeout(DEADLINE_S):
-            while not (pids := await self._connection.fetchval(_WAITING)):  # noqa: ASYNC110  (no signal)
+            while not (pids := await self._connection.fetchval(_WAITING)):
                 await asyncio.sleep(0.01)
+                # In a transaction the list of backends stays as it was first read.
+                await self._connection.execute("SELECT pg_stat_clear_snapshot()")
         return list(pids)
 
     async def cut(self) -> None:
