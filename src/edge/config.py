@@ -115,6 +115,11 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     click_backlog_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**40)] = 2**30
     click_seal_ms: Annotated[int, msgspec.Meta(ge=50, le=60_000)] = 1000
     click_sync_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 0
+    click_stream_frames: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 512
+    click_frames_in_flight: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+    click_ack_timeout_ms: Milliseconds = 5000
+    click_flush_ms: Milliseconds = 2000
+    click_compression: Literal["auto", "always", "never"] = "auto"
     drain_idle_ms: Milliseconds = 1000
     ready_timeout_ms: Milliseconds = 30_000
     unix_socket: str = ""

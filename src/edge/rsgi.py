@@ -22,9 +22,11 @@ from edge._forwarded import Forwarding, client_of
 from edge._front import Answer
 from edge._gate import Gate, Visitor, Whole
 from edge.assignment import Assignment
+from edge.clicks import ship
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig, load
 from edge.log import configure
+from edge.shipping import Shipping
 from edge.worker import Worker
 
 log = structlog.get_logger("edge.rsgi")
@@ -60,6 +62,8 @@ class Application:
         self._is_stopping = False
         self._worker: Worker
         self._running: asyncio.Task[None]
+        self._is_worker_gone = asyncio.Event()
+        self._shipper: asyncio.Task[None]
         self._gates: tuple[Gate, Gate]
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -72,6 +76,8 @@ class Application:
         self._worker = Worker(self._config, _alone(memory), name)
         self._running = asyncio.create_task(self._worker.run())
         self._running.add_done_callback(self._on_end)
+        # In each of the server's workers; the one that gets the directory's lock ships for all of them.
+        self._shipper = asyncio.create_task(ship(self._config, Shipping(), self._is_worker_gone))
         self._gates = (Gate(self._worker.front, self._config, False), Gate(self._worker.front, self._config, True))
         await self._worker.until_serving(self._config.ready_timeout_ms)
 
@@ -86,6 +92,8 @@ class Application:
         self._is_stopping = True
         self._worker.stop()
         loop.run_until_complete(self._running)
+        self._is_worker_gone.set()
+        loop.run_until_complete(self._shipper)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         """Answer one request."""

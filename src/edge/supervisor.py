@@ -15,12 +15,14 @@ import structlog
 from edge._http import Status
 from edge.admin import Page, serve
 from edge.certificates import Certificate, read
+from edge.clicks import ship
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.errors import EdgeError
 from edge.lifecycle import Lifecycle
 from edge.listeners import Address, Listeners, refusal
 from edge.metrics import render
+from edge.shipping import Shipping
 from edge.slot import Edge, Slot, first_of
 from edge.totals import Totals
 
@@ -38,6 +40,7 @@ class Supervisor:
         self._lifecycle = Lifecycle()
         self._slots: list[Slot] = []
         self._is_roll_wanted = asyncio.Event()
+        self._shipping = Shipping()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; raises EdgeError if a port or a certificate cannot be had."""
@@ -50,6 +53,8 @@ class Supervisor:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, _finish, stopping)
         loop.add_signal_handler(signal.SIGHUP, self._is_roll_wanted.set)
+        are_workers_gone = asyncio.Event()
+        shipper = asyncio.create_task(ship(self._config, self._shipping, are_workers_gone))
         try:
             admin = await self._serve_admin(stopping)
             log.info("edge started", addresses=listeners.addresses, workers=self._config.workers)
@@ -58,9 +63,13 @@ class Supervisor:
                     tasks.create_task(slot.keep())
                 tasks.create_task(self._roll_when_wanted(stopping))
             await self._stop(listeners)
+            are_workers_gone.set()  # what they recorded last is shipped too
+            await shipper
             admin.close()
         finally:
             listeners.close()
+            shipper.cancel()
+            await asyncio.gather(shipper, return_exceptions=True)
         log.info("edge stopped")
 
     async def _serve_admin(self, stopping: "asyncio.Future[None]") -> asyncio.Server:
@@ -128,7 +137,8 @@ class Supervisor:
             return self._readiness(is_stopping)
         if path == "/metrics":
             counted = render([slot.worker() for slot in self._slots], self._lifecycle.starts, monotonic_ms())
-            return Page.metrics(counted + self._lifecycle.text(self._expiries()))
+            shipped = self._shipping.text(int(time.time()))
+            return Page.metrics(counted + self._lifecycle.text(self._expiries()) + shipped)
         return Page.refusal(Status.NOT_FOUND)
 
     def _health(self) -> Page:
