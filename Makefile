@@ -31,7 +31,7 @@ lint: $(VENV)/built ## check the style and the types
 build: $(VENV)/built ## make the sdist and the wheel in dist/
 	@$(BIN)/python -m build --no-isolation
 
-bench: $(VENV)/built ## measure (about 25 minutes, an idle machine) and write benchmarks/README.md
+bench: $(VENV)/built ## measure (about an hour, an idle machine) and write benchmarks/README.md
 	@$(BIN)/python -m benchmarks.micro
 	@$(BIN)/python -m benchmarks.macro
 	@$(BIN)/python -m benchmarks.idle

@@ -5,6 +5,7 @@ import os
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+OPENSSL = ("edge._tls", "edge._secure")  # the same libraries that Python's ssl module stands on
 CORES = os.cpu_count() or 1
 LEAVES = (
     "_base62",
@@ -20,9 +21,11 @@ LEAVES = (
     "_proxy",
     "_record",
     "_ring",
+    "_segment",
     "_snapshot",
+    "_tls",
 )
-EDGE = (*LEAVES, "_front", "_roster", "_connection", "_stream", "_gate", "_fast")
+EDGE = (*LEAVES, "_clicklog", "_front", "_roster", "_connection", "_socket", "_secure", "_gate", "_fast")
 CLICKS = (
     "_siphash",
     "_sketch",
@@ -44,7 +47,12 @@ MODULES = (*(f"edge.{name}" for name in EDGE), *(f"control.clicks.{name}" for na
 setup(
     ext_modules=cythonize(
         [
-            Extension(name, [f"src/{name.replace('.', '/')}.pyx"], extra_compile_args=["-O3", "-fno-plt"])
+            Extension(
+                name,
+                [f"src/{name.replace('.', '/')}.pyx"],
+                extra_compile_args=["-O3", "-fno-plt"],
+                libraries=["ssl", "crypto"] if name in OPENSSL else [],
+            )
             for name in MODULES
         ],
         compiler_directives={"language_level": 3, "embedsignature": True},

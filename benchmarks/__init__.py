@@ -2,7 +2,7 @@
 `eviction` the policy of L1 on recorded requests.
 
 `idle`, `attack` and `soak` look at the edge alone: ten thousand connections, hostile ones, minutes of full load. `load`
-is the load generator of all that wrk cannot do.
+is the load generator of all that wrk cannot do. `violence` kills the product's parts under load and counts its clicks.
 
 Owns benchmarks/results/ (JSON, one file a kind, not kept by git) and benchmarks/README.md, which `render` makes of it.
 

@@ -18,7 +18,7 @@ from benchmarks.clicks.measure import Bench
 from benchmarks.scale.stack import running_stack
 
 Measured = TypeVar("Measured")
-WITH_ROWS: Final = {"POINTSMAN_CLICK_ROWS": "true"}
+WITH_ROWS: Final = {"POINTSMAN_CLICKS_RAW": "on"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

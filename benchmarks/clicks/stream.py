@@ -36,6 +36,7 @@ class Stream:
                 progress(clicks)
                 batch = []
         self._add(batch)
+        progress(clicks)
         return clicks
 
     def feed(self, frames: Iterable[tuple[bytes, int]], progress: Progress) -> int:

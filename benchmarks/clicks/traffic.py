@@ -65,13 +65,13 @@ class Traffic:
         """Entries of a stream and the clicks in each, `clicks` in all, in the order of their instants."""
         step_ms = (to_ms - from_ms) / clicks
         source = iter(self._clicks())
-        segment, start, done = 0, SEGMENT_HEAD_BYTES, 0
+        segment, start, done, created_ms = 0, SEGMENT_HEAD_BYTES, 0, from_ms
         while done < clicks:
             body, count = _body(source, from_ms + done * step_ms, step_ms, clicks - done)
             if start + len(body) > SEGMENT_BYTES:
-                segment, start = segment + 1, SEGMENT_HEAD_BYTES
+                segment, start, created_ms = segment + 1, SEGMENT_HEAD_BYTES, int(from_ms + done * step_ms)
             made = frame.Frame(
-                edge_id="bench", writer=self._writer, segment=segment, start=start, created_ms=from_ms, body=body
+                edge_id="bench", writer=self._writer, segment=segment, start=start, created_ms=created_ms, body=body
             )
             yield frame.encode(made, is_compressed=True), count
             start += len(body)

@@ -16,6 +16,8 @@ from benchmarks.macro.rivals import Rival
 from benchmarks.macro.scenarios import TLS_PROTOCOL, TLS_VERSION, Scenario
 from benchmarks.macro.serving import Ground, Server, serving
 from benchmarks.processes import cpu_us, family
+from edge import ledger, segment
+from edge.ledger import Ledger
 
 Result = TypeVar("Result")
 
@@ -71,6 +73,7 @@ def measure(rival: Rival, scenario: Scenario, ground: Ground, rate: float) -> di
             count, used = metered(server, ground, lambda: _load(scenario, server, ground, directory, rate))
         _check_source(rival, used.hits, count.requests)
         _check_log(rival, directory, warmed + count.requests)
+        _check_clicks(rival, directory, warmed + count.requests)
         return asdict(_measurement(count, used))
 
 
@@ -187,6 +190,19 @@ def _check_log(rival: Rival, directory: Path, answers: int) -> None:
             lines += chunk.count(b"\n")
     if lines < answers:
         raise BenchmarkError(f"{lines} lines in {rival.log_file} for {answers} answers")
+
+
+def _check_clicks(rival: Rival, directory: Path, answers: int) -> None:
+    """Whether an edge has recorded a click for each answer; it has stopped."""
+    if not rival.has_clicks:
+        return
+    clicks = segment.directory_of(str(directory))
+    recorded = 0
+    for writer in ledger.writers(clicks):
+        with Ledger.open(ledger.path_of(clicks, writer)) as books:
+            recorded += books.report(0).recorded
+    if recorded < answers:
+        raise BenchmarkError(f"{recorded} clicks recorded for {answers} answers")
 
 
 def _measurement(count: Count, used: Meters) -> Measurement:

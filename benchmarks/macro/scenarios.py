@@ -37,9 +37,9 @@ SCENARIOS: Final = (
     Scenario(
         name="keep-alive",
         title="Keep-alive, answers from memory",
-        rivals=("floor", "nginx", "nginx-no-log", "edge"),
+        rivals=("floor", "nginx", "nginx-no-log", "edge-no-clicks", "edge"),
         of="edge",
-        against={"nginx": 0.9, "nginx-no-log": None, "floor": 1.25},
+        against={"nginx": 0.92, "nginx-no-log": None, "floor": 1.25, "edge-no-clicks": 1.06},
     ),
     Scenario(
         name="connection-each",

@@ -80,7 +80,7 @@ def _fill(store: Store, links: list[Link]) -> None:
     """Write the links and then, as control does, the documents that let an edge trust the shard."""
     for start in range(0, len(links), BATCH):
         batch = {}
-        for number, link in enumerate(links[start : start + BATCH], start):
+        for number, link in enumerate(links[start : start + BATCH], start + 1):
             batch[keys.link_key(DOMAIN_ID, link.code)] = _record(number, link)
             batch[f"{PLAIN_PREFIX}{link.code}".encode()] = link.target.encode()
         store.client.mset(batch)

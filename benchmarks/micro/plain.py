@@ -2,6 +2,8 @@
 
 import bisect
 import ipaddress
+import struct
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -264,6 +266,7 @@ class Budgets:
         return True
 
 
+<<<<<<< HEAD
 # ---- control.clicks
 
 
@@ -281,3 +284,33 @@ def agent_reader() -> Callable[[bytes], tuple[str, str, bool]]:
         return family(text, browsers), "" if is_bot else family(text, systems), is_bot
 
     return read
+=======
+# ---- edge._clicklog
+
+
+class ClickLog:
+    """Clicks of requests in a buffer, each text once."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._texts = {b"": 0}
+
+    def record(self, data: bytes) -> None:
+        """One click: the number of each of its texts, and its fields."""
+        line, *lines = data.split(b"\r\n")
+        fields = {name.lower(): value.strip() for name, _, value in (field.partition(b":") for field in lines)}
+        query = line.split(b" ")[1].partition(b"?")[2]
+        numbers = [self._number(text) for text in (fields.get(b"user-agent"), fields.get(b"referer"), query)]
+        click = struct.pack("<QQIHHHHBBH4s", 1, 7, 1, 302, *numbers, 4, 0, 0, b"\xc0\0\2\0")
+        self._append(2, click)
+
+    def _number(self, text: bytes | None) -> int:
+        text = (text or b"")[:255]
+        if text not in self._texts:
+            self._texts[text] = len(self._texts)
+            self._append(1, struct.pack("<H", len(text)) + text)
+        return self._texts[text]
+
+    def _append(self, kind: int, content: bytes) -> None:
+        self._buffer += struct.pack("<HBBI", len(content) + 8, kind, 0, zlib.crc32(content)) + content
+>>>>>>> c-log

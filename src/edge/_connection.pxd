@@ -3,6 +3,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from edge._cache cimport Entry
+from edge._client cimport Address
+from edge._clicklog cimport Visit
 from edge._front cimport PREFIX_BYTES_MAX, Answer
 from edge._host cimport HOST_BYTES_MAX
 from edge._http cimport Head
@@ -20,6 +22,7 @@ cdef class Connection(Member):
     cdef bint _is_head                  # of the request that is answered
     cdef int _ending                    # likewise
     cdef bint _is_more_due              # bytes of the client that nobody will read may be under way
+    cdef Visit* _visit                  # owned: of the request that waits; NULL if clicks are not recorded
     cdef tuple _logged                  # what the log says of the request that is answered; None unless it does
     cdef char* _carry                   # owned: bytes of requests that are not answered yet
     cdef size_t _carry_size
@@ -40,8 +43,11 @@ cdef class Connection(Member):
     cdef int _take_proxy_header(self, const char* data, size_t size) except -2
     cdef int _answer_head(self, Head* head, const char* data, size_t size) except -1
     cdef int _answer_path(self, Head* head, const char* data, size_t size) except -1
-    cdef int _answer_entry(self, Entry* entry) except -1
+    cdef int _answer_entry(self, Entry* entry, const Visit* visit) except -1
+    cdef int _wait_for(self, const char* key, size_t key_size, uint64_t key_hash, const Visit* visit) except -1
     cdef int _tail(self) noexcept
+    cdef int _describe(self, const Head* head, const char* data, size_t size, Visit* visit) noexcept
+    cdef int _find_asker(self, const char* data, size_t size, Address* asker) noexcept
     cdef bint _has_budget(self, const char* data, size_t size) noexcept
     cdef int _answer_status(self, int status, int tier) except -1
     cdef int _note_request(self, Head* head) except -1
@@ -52,3 +58,4 @@ cdef class Connection(Member):
     cdef int _enter_phase(self, bint was_answered) except -1
     cdef int _flush(self) except -1
     cdef int _take_answer(self, Answer answer, int tier) except -1
+    cdef int _write_answer(self, Answer answer, int tier) except -1

@@ -12,6 +12,9 @@
     _answer_entry                           the client's budget, then Front.resolve     resolver.py
       │                                       │ … later: answer(answer, tier), then _go_on with the carry
       ▼                                       ▼
+    ClickLog.append              the click, in a mapped file before the answer leaves; _clicklog.pyx
+      │
+      ▼
     Front.write_*                copied into the worker's one out buffer: status line, target, ready-made tail
       │
       ▼
@@ -19,6 +22,7 @@
 
 Invariants:
 - a hit makes no Python call and no object: bytes are parsed in place, the answer is copied from L1 into the out buffer;
+- the click of a redirect is recorded before any byte of its answer is sent (I2);
 - answers leave in the order of their requests: nothing of a connection is parsed while it waits for an answer, and
   nothing is sent past bytes that the client has not taken;
 - the phase and the flags agree whenever no callback of the connection is running, so that the sweep finds every
@@ -38,6 +42,7 @@ from edge._counters cimport (
     LIMIT_REQUESTS, LIMIT_UNSENT_TIME, PROXY_HEADERS_REFUSED, TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_SHARD, TIER_STALE,
 )
 from edge._client cimport Address
+from edge._clicklog cimport Visit, mark_stale
 from edge._forwarded cimport OFF, find_client
 from edge._front cimport (
     ABSENT, ANSWER_BYTES_MAX, CLOSE, ENDINGS, IN_BYTES, KEEP, KEEP_EXPLICIT, OUT_BYTES, REDIRECT, UNRESOLVED, Answer,
@@ -66,6 +71,7 @@ cdef class Connection:
 
     def __dealloc__(self):
         free(self._carry)
+        free(self._visit)
 
     # ------------------------------------------------------------------------------------------------ from bytes
 
@@ -226,6 +232,7 @@ cdef class Connection:
         cdef size_t key_size
         cdef uint64_t key_hash
         cdef Entry* entry
+        cdef Visit visit
         memcpy(key, self._prefix, self._prefix_size)
         code_size = decode_code(head.path, head.path_size, key + self._prefix_size)     # at most CODE_BYTES_MAX
         if code_size < 0:
@@ -234,47 +241,77 @@ cdef class Connection:
             return self._log(
                 self._front.write_page(classify_path(head.path, head.path_size), self._is_head, self._tail())
             )
+        if self._front.clicks.is_on:
+            self._describe(head, data, size, &visit)
+            visit.code.at = key + self._prefix_size
+            visit.code.size = code_size
         key_size = self._prefix_size + code_size
         key_hash = xxh64_of(<unsigned char*>key, key_size, 0)
         entry = self._front.lookup(key_hash, <unsigned char*>key, key_size)
         if entry == NULL:
             if not self._has_budget(data, size):
                 return self._answer_status(TOO_MANY_REQUESTS, TIER_NONE)
-            self._is_waiting = True
-            # A Python call per miss: it ends in a look-up at a shard that costs a hundred times as much.
-            self._front.resolve(PyBytes_FromStringAndSize(key, key_size), key_hash, self)
-            return 0
+            return self._wait_for(key, key_size, key_hash, &visit)
         if self._front.is_refresh_due(entry):
-            self._answer_entry(entry)
+            self._answer_entry(entry, &visit)
             # A Python call once in the life of an entry.
             return self._front.refresh(key_hash, <unsigned char*>key, key_size)
-        return self._answer_entry(entry)
+        return self._answer_entry(entry, &visit)
+
+    cdef int _wait_for(self, const char* key, size_t key_size, uint64_t key_hash, const Visit* visit) except -1:
+        """Have the resolver answer the request; what its click needs is copied, as the head will be gone by then."""
+        if self._front.clicks.is_on:
+            self._visit = self._front.clicks.keep(visit)
+            if self._visit == NULL:
+                raise MemoryError("no memory for a request that waits")
+        self._is_waiting = True
+        # A Python call per miss: it ends in a look-up at a shard that costs a hundred times as much.
+        self._front.resolve(PyBytes_FromStringAndSize(key, key_size), key_hash, self)
+        return 0
 
     cdef inline int _tail(self) noexcept:
         return self._ending + (ENDINGS if self._is_tls else 0)
 
-    cdef int _answer_entry(self, Entry* entry) except -1:
+    cdef int _answer_entry(self, Entry* entry, const Visit* visit) except -1:
         cdef const char* payload
+        cdef int status
         if entry.kind == REDIRECT:
             payload = <const char*>entry_payload(entry)
+            status = (<const uint16_t*>payload)[0]
+            self._front.clicks.append(visit, entry.link_id, self._domain, status, self._front.now_ms)
             self._front.counters.count(TIER_L1)
             self._front.write_redirect(
-                (<const uint16_t*>payload)[0],
+                status,
                 payload + sizeof(uint16_t),
                 entry.payload_size - sizeof(uint16_t),
                 entry.max_age_s,
                 self._tail(),
             )
             self._is_closing = self._ending == CLOSE
-            return self._log((<const uint16_t*>payload)[0])
+            return self._log(status)
+        if entry.kind == ABSENT:
+            self._front.clicks.append_unknown(visit, self._domain, NOT_FOUND, self._front.now_ms)
         return self._answer_status(NOT_FOUND if entry.kind == ABSENT else GONE, TIER_L1)
+
+    cdef int _describe(self, const Head* head, const char* data, size_t size, Visit* visit) noexcept:
+        """What of the request may be recorded; `data` is the head's bytes."""
+        cdef Address asker = self._client
+        if self._front.clicks.has_addresses:
+            self._find_asker(data, size, &asker)
+        return self._front.clicks.describe(head, &asker, self._is_tls, visit)
+
+    cdef int _find_asker(self, const char* data, size_t size, Address* asker) noexcept:
+        """Who sent the request: the connection's client, or whom a trusted proxy names in it."""
+        if self._roster.forwarding != OFF:
+            find_client(self._roster.forwarding, data, size, self._roster.trusted, asker)
+        return 0
 
     cdef bint _has_budget(self, const char* data, size_t size) noexcept:
         """Whether the client has tokens for unknown codes left, before any shared look-up; `answer` spends them."""
         cdef Address asker = self._client
         self._asker_key = self._client_key
         if self._roster.forwarding != OFF:
-            find_client(self._roster.forwarding, data, size, self._roster.trusted, &asker)
+            self._find_asker(data, size, &asker)
             self._asker_key = self._roster.client_keys.client_key(&asker)
         if self._asker_key == 0:
             return True
@@ -362,16 +399,25 @@ cdef class Connection:
             self._ending = CLOSE
         if answer.kind == ABSENT and self._asker_key != 0:
             self._roster.budgets.take(self._asker_key, self._front.now_ms)
+        self._write_answer(answer, tier)
+        free(self._visit)
+        self._visit = NULL
+        self._flush()
+        return self._go_on()
+
+    cdef int _write_answer(self, Answer answer, int tier) except -1:
+        if tier == TIER_STALE and self._visit != NULL:
+            mark_stale(self._visit)
         if answer.kind == REDIRECT:
+            self._front.clicks.append(self._visit, answer.link_id, self._domain, answer.status, self._front.now_ms)
             self._front.counters.count(tier)
             self._front.write_redirect(
                 answer.status, answer.target, len(answer.target), answer.max_age_s, self._tail()
             )
             self._is_closing = self._ending == CLOSE
-            self._log(answer.status)
-        elif answer.kind == UNRESOLVED:
-            self._answer_status(UNAVAILABLE, tier)
-        else:
-            self._answer_status(NOT_FOUND if answer.kind == ABSENT else GONE, tier)
-        self._flush()
-        return self._go_on()
+            return self._log(answer.status)
+        if answer.kind == UNRESOLVED:
+            return self._answer_status(UNAVAILABLE, tier)
+        if answer.kind == ABSENT:
+            self._front.clicks.append_unknown(self._visit, self._domain, NOT_FOUND, self._front.now_ms)
+        return self._answer_status(NOT_FOUND if answer.kind == ABSENT else GONE, tier)

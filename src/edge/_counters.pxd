@@ -44,6 +44,16 @@ cdef enum Counter:
     LIMIT_CONNECTIONS
     LIMIT_CLIENT_CONNECTIONS
     LIMIT_CLIENT_UNKNOWN_CODES
+    TLS_FULL
+    TLS_RESUMED
+    TLS_REFUSED
+    TLS_ABANDONED
+    CLICKS_RECORDED
+    UNKNOWN_CLICKS_RECORDED
+    CLICKS_DROPPED              # and its two next: by wire.report.DROP_REASONS, without those that recovery finds torn
+    CLICKS_DROPPED_DISK_FULL
+    CLICKS_DROPPED_NO_SEGMENT
+    UNKNOWN_CLICKS_DROPPED
     COUNTERS_COMPILED           # counters from here on are written by Python
 
 

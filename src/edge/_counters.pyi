@@ -8,6 +8,7 @@ NAMES: tuple[str, ...]
 SHARD_NAMES: tuple[str, ...]
 STATUSES: tuple[int, ...]
 LIMITS: tuple[str, ...]
+CLICK_DROPS: tuple[str, ...]
 TIERS: tuple[str, ...]
 
 class Block:

@@ -48,6 +48,9 @@ LIMITS = (
     "client_unknown_codes",
 )
 
+# Of wire.report.DROP_REASONS, those that a living worker knows of.
+CLICK_DROPS = ("backlog_full", "disk_full", "no_segment")
+
 NAMES = (
     *(f"answers_{status}" for status in STATUSES),
     *(f"tier_{tier}" for tier in TIERS),
@@ -59,6 +62,14 @@ NAMES = (
     "connection_failures",
     "proxy_headers_refused",
     *(f"limit_{limit}" for limit in LIMITS),
+    "tls_full",
+    "tls_resumed",
+    "tls_refused",
+    "tls_abandoned",
+    "clicks_recorded",
+    "unknown_clicks_recorded",
+    *(f"clicks_dropped_{reason}" for reason in CLICK_DROPS),
+    "unknown_clicks_dropped",
     # From here on written by Python.
     "l1_link_bytes",
     "l1_link_entries",
@@ -88,16 +99,15 @@ NAMES = (
     "snapshot_failures",
     "snapshot_file_bytes",
     "snapshot_restored",
+    "click_segments",
+    "click_failures",
+    "click_directory_bytes",
     "connections_open",
     "connections_cut",
     "memory_bytes",
     "loop_lag_us",
     "loop_lags",
     "loop_lag_us_max",
-    "tls_full",
-    "tls_resumed",
-    "tls_refused",
-    "tls_abandoned",
     "epoch",
     "shards_known",
     "shards_trusted",

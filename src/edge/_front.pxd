@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from edge._cache cimport Cache, Entry
+from edge._clicklog cimport ClickLog
 from edge._counters cimport Counters
 
 cdef enum:
@@ -56,6 +57,7 @@ cdef class Front:
     cdef readonly Cache links           # redirects and gone links
     cdef readonly Cache absences        # "not found", in a budget of their own: a scan of codes evicts no link
     cdef readonly Counters counters
+    cdef readonly ClickLog clicks
     cdef readonly bint is_draining      # every answer closes its connection
     cdef object log                     # called for each request at the debug level, else None
     cdef object resolve                 # called with (key, key hash, connection) on a miss

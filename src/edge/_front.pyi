@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from edge._cache import Cache
+from edge._clicklog import ClickLog
 from edge._counters import Counters
 from edge.config import EdgeConfig
 
@@ -37,6 +38,7 @@ class Front:
     links: Cache
     absences: Cache
     counters: Counters
+    clicks: ClickLog
     is_draining: bool
 
     def __init__(

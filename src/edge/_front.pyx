@@ -15,6 +15,7 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from edge._cache cimport HAS_END, IS_REFRESHING, entry_payload
+from edge._clicklog cimport ClickLog
 from edge._counters cimport (
     ANSWERS_200, ANSWERS_301, ANSWERS_302, ANSWERS_307, ANSWERS_308, ANSWERS_400, ANSWERS_404, ANSWERS_405,
     ANSWERS_408, ANSWERS_410, ANSWERS_414, ANSWERS_429, ANSWERS_431, ANSWERS_501, ANSWERS_503, ANSWERS_505,
@@ -122,6 +123,7 @@ cdef class Front:
         self, Counters counters not None, Cache links not None, Cache absences not None, resolve, refresh, config
     ):
         self.counters = counters
+        self.clicks = ClickLog(counters, config)
         self.links = links
         self.absences = absences
         self.resolve = resolve

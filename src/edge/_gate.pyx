@@ -12,11 +12,13 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 
 from edge._cache cimport Entry, entry_payload
+from edge._client cimport Address, set_address
+from edge._clicklog cimport Visit, mark_stale
 from edge._counters cimport TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_SHARD, TIER_STALE
 from edge._front cimport ABSENT, PREFIX_BYTES_MAX, REDIRECT, UNRESOLVED, Answer, Front, status_counter
 from edge._host cimport trim_host
 from edge._http cimport (
-    BAD_REQUEST, FOUND, GONE, METHOD_NOT_ALLOWED, NOT_FOUND, NOT_IMPLEMENTED, TEMPORARY, TOO_MANY_REQUESTS, UNAVAILABLE,
+    BAD_REQUEST, FOUND, GET, GONE, HEAD, METHOD_NOT_ALLOWED, NOT_FOUND, NOT_IMPLEMENTED, TEMPORARY, TOO_MANY_REQUESTS, UNAVAILABLE, Text,
 )
 from edge._path cimport CODE_BYTES_MAX, NO_CODE, classify_path, decode_code
 from edge._record cimport NO_MAX_AGE
@@ -42,12 +44,36 @@ cdef list _parsed(bytes fields):
     return [(name.lower(), value) for name, value in lines if name != "Content-Length"]
 
 
+cdef int _set_text(bytes value, Text* text) noexcept:
+    text.at = PyBytes_AS_STRING(value)
+    text.size = PyBytes_GET_SIZE(value)
+    return 0
+
+
+@cython.final
+cdef class Visitor:
+
+    def __init__(
+        self, method, bytes user_agent not None, bytes referrer not None, bytes query not None, str address, has_opted_out
+    ):
+        self._user_agent, self._referrer, self._query = user_agent, referrer, query
+        _set_text(user_agent, &self.head.user_agent)
+        _set_text(referrer, &self.head.referer)
+        _set_text(query, &self.head.query)
+        self.head.method = HEAD if method == "HEAD" else GET
+        self.head.has_gpc = has_opted_out
+        if address is not None:
+            set_address(address, &self.client)
+            self.has_client = True
+
+
 @cython.final
 cdef class Gate:
 
     def __init__(self, Front front not None, config, is_tls):
         policies = _parsed(b"\r\n" + answers.policy_fields(config.referrer_policy, config.hsts)[1 if is_tls else 0])
         self._front = front
+        self._is_tls = is_tls
         self._policies = policies
         self._errors = {
             status: (status, _parsed(fields) + policies, body) for status, (fields, body) in answers.errors().items()
@@ -59,13 +85,14 @@ cdef class Gate:
         self._temporary = [("cache-control", "private, max-age=0"), *policies]
         self._permanent = [("cache-control", "private, max-age=90"), *policies]
 
-    def answer(self, str method not None, str host, str path not None):
+    def answer(self, str method not None, str host, str path not None, Visitor visitor):
         """The answer to a request, or (key, key hash) if its link has to be looked up."""
         cdef char[KEY_BYTES_MAX] key
         cdef bytes raw_path, raw_host
         cdef int prefix_size, code_size, domain, size
         cdef uint64_t key_hash
         cdef Entry* entry
+        cdef int status
         cdef bint is_served = method == "GET" or method == "HEAD"
         self._front.begin()
         if self._front.hosts_revision == 0:     # no table of domains came yet: nobody knows what is absent (I5)
@@ -93,14 +120,20 @@ cdef class Gate:
         if code_size < 0:
             return self._page(classify_path(PyBytes_AS_STRING(raw_path), PyBytes_GET_SIZE(raw_path)))
         size = prefix_size + code_size
+        if visitor is not None:
+            visitor.domain = domain
+            visitor.code = key[prefix_size:size]
         key_hash = xxh64_of(<unsigned char*>key, size, 0)
         entry = self._front.lookup(key_hash, <unsigned char*>key, size)
         if entry == NULL:
             return PyBytes_FromStringAndSize(key, size), key_hash
         if entry.kind != REDIRECT:
+            self._record(visitor, entry.kind, 0, NOT_FOUND, TIER_L1)
             return self._error(NOT_FOUND if entry.kind == ABSENT else GONE, TIER_L1)
+        status = (<const uint16_t*>entry_payload(entry))[0]
+        self._record(visitor, REDIRECT, entry.link_id, status, TIER_L1)
         found = self._redirect(
-            (<const uint16_t*>entry_payload(entry))[0],
+            status,
             PyUnicode_DecodeASCII(
                 <const char*>entry_payload(entry) + sizeof(uint16_t), entry.payload_size - sizeof(uint16_t), NULL
             ),
@@ -111,9 +144,11 @@ cdef class Gate:
             self._front.refresh(key_hash, <unsigned char*>key, size)
         return found
 
-    def answered(self, Answer answer not None, str tier not None):
+    def answered(self, Answer answer not None, str tier not None, Visitor visitor):
         """The answer that a look-up led to."""
         cdef int place = _TIERS[tier]
+        self._front.begin()
+        self._record(visitor, answer.kind, answer.link_id, answer.status if answer.kind == REDIRECT else NOT_FOUND, place)
         if answer.kind == REDIRECT:
             return self._redirect(answer.status, answer.target.decode("ascii"), answer.max_age_s, place)
         if answer.kind == UNRESOLVED:
@@ -123,6 +158,23 @@ cdef class Gate:
     def refusal(self):
         """The answer to a client whose budget for unknown codes is spent."""
         return self._error(TOO_MANY_REQUESTS, TIER_NONE)
+
+    cdef int _record(self, Visitor visitor, int kind, uint64_t link_id, int status, int tier) noexcept:
+        """Record the click of an answer before the server gets it."""
+        cdef Visit visit
+        if visitor is None:
+            return 0
+        self._front.clicks.describe(
+            &visitor.head, &visitor.client if visitor.has_client else NULL, self._is_tls, &visit
+        )
+        _set_text(visitor.code, &visit.code)
+        if tier == TIER_STALE:
+            mark_stale(&visit)
+        if kind == REDIRECT:
+            self._front.clicks.append(&visit, link_id, visitor.domain, status, self._front.now_ms)
+        elif kind == ABSENT:
+            self._front.clicks.append_unknown(&visit, visitor.domain, status, self._front.now_ms)
+        return 0
 
     cdef tuple _redirect(self, int status, str target, uint32_t max_age_s, int tier):
         cdef list fields = [("location", target)]

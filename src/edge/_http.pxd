@@ -47,6 +47,7 @@ cdef struct Head:
     bint has_body               # a body is announced: answer, then close
     const char* path            # from its first "/", up to "?" or the end
     size_t path_size            # bytes; 0 for the targets without a path, which only OTHER methods have
+    Text query                  # behind the path's "?"
     const char* host            # of an absolute target, else of the Host field; NULL only in HTTP/1.0
     size_t host_size            # bytes, at most HOST_BYTES_MAX; without a default port (see _host)
     Text forwarded              # Forwarded

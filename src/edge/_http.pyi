@@ -28,6 +28,7 @@ class Notes(TypedDict):
     user_agent: bytes | None
     referer: bytes | None
     request_id: bytes | None
+    query: bytes | None
     has_gpc: bool
     has_dnt: bool
 

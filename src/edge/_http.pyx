@@ -41,6 +41,12 @@ cdef struct Fields:
     Framing framing
 
 
+cdef inline int _keep_text(const char* at, const char* end, Text* text) noexcept nogil:
+    text.at = at
+    text.size = end - at
+    return 0
+
+
 cdef inline const char* _skip_token(const char* at, const char* end) noexcept nogil:
     while at < end and IS_TOKEN[<uint8_t>at[0]]:
         at += 1
@@ -81,9 +87,10 @@ cdef int _set_host(const char* at, const char* end, Head* head) noexcept nogil:
 
 
 cdef int _set_path(const char* at, const char* end, Head* head) noexcept nogil:
-    cdef const char* query = <const char*>memchr(at, c"?", end - at)
-    if query != NULL:
-        end = query
+    cdef const char* mark = <const char*>memchr(at, c"?", end - at)
+    if mark != NULL:
+        _keep_text(mark + 1, end, &head.query)
+        end = mark
     head.path = at
     head.path_size = end - at
     if at == end:                   # an absolute target's may be empty, which means the root (RFC 9110 section 4.2.3)
@@ -166,12 +173,6 @@ cdef int _parse_request_line(const char* data, const char* end, Head* head, int*
 
 
 # -------------------------------------------------------------------------------------------------------- the fields
-
-cdef inline int _keep_text(const char* at, const char* end, Text* text) noexcept nogil:
-    text.at = at
-    text.size = end - at
-    return 0
-
 
 cdef int _apply_field(
     const char* name, size_t size, const char* at, const char* end, Fields* fields, Head* head
@@ -262,7 +263,7 @@ cdef inline int _reset(Head* head) noexcept nogil:
     head.host = NULL
     head.host_size = 0
     head.forwarded.size = head.forwarded_for.size = 0
-    head.user_agent.size = head.referer.size = head.request_id.size = 0
+    head.user_agent.size = head.referer.size = head.request_id.size = head.query.size = 0
     head.has_gpc = head.has_dnt = False
     return 0
 
@@ -373,6 +374,7 @@ def parse_notes(bytes data not None):
         "user_agent": _text(&head.user_agent),
         "referer": _text(&head.referer),
         "request_id": _text(&head.request_id),
+        "query": _text(&head.query),
         "has_gpc": bool(head.has_gpc),
         "has_dnt": bool(head.has_dnt),
     }

@@ -15,7 +15,8 @@ cdef enum Phase:
     WAITING = 3                 # for the resolver, which has limits of its own
     UNSENT = 4                  # for the client to take its bytes
     LINGERING = 5               # for the client to read the last answer before the connection is closed
-    PHASES = 6
+    SHAKING = 6                 # hands, for TLS: before FRESH
+    PHASES = 7
 
 
 cdef class Member

@@ -59,6 +59,7 @@ cdef class Roster:
         self._limits_ms[<int>IDLE] = config.idle_timeout_ms
         self._limits_ms[<int>UNSENT] = config.unsent_timeout_ms
         self._limits_ms[<int>LINGERING] = config.linger_timeout_ms
+        self._limits_ms[<int>SHAKING] = config.tls_handshake_timeout_ms
         self._connections_max = config.connections_max
         self.pipeline_max = config.pipeline_max
         self.requests_max = config.connection_requests_max

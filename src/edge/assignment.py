@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from edge.certificates import Certificate, decode
+from edge.certificates import Credentials, decode
 
 
 class Descriptors(msgspec.Struct, frozen=True, kw_only=True):
-    """The argument of `--worker`, as JSON. `counters` and `certificates` are files in memory."""
+    """The argument of `--worker`, as JSON. `counters` and `credentials` are files in memory."""
 
     slot: int
     block: int
@@ -20,7 +20,7 @@ class Descriptors(msgspec.Struct, frozen=True, kw_only=True):
     plain: tuple[int, ...]
     tls: tuple[int, ...]
     counters: int
-    certificates: int
+    credentials: int
 
     def pack(self) -> str:
         """The argument's text."""
@@ -29,12 +29,12 @@ class Descriptors(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def inherited(self) -> tuple[int, ...]:
         """What the process must keep open at its start."""
-        return (*self.plain, *self.tls, self.counters, self.certificates)
+        return (*self.plain, *self.tls, self.counters, self.credentials)
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A worker's slot, its block of counters, its listening sockets and the certificates to show on those for TLS.
+    """A worker's slot, its block of counters, its listening sockets and the credentials for those with TLS.
 
     A successor shares its sockets with a worker that serves.
     """
@@ -45,14 +45,14 @@ class Assignment:
     plain: tuple[socket.socket, ...]
     tls: tuple[socket.socket, ...]
     counters: mmap.mmap
-    certificates: tuple[Certificate, ...]
+    credentials: Credentials
 
 
 def take(text: str) -> Assignment:
     """Open what `Descriptors.pack` names, in the process that inherited it."""
     given = msgspec.json.decode(text, type=Descriptors)
-    with os.fdopen(given.certificates, "rb") as memory:
-        certificates = decode(os.pread(memory.fileno(), os.fstat(memory.fileno()).st_size, 0))
+    with os.fdopen(given.credentials, "rb") as memory:
+        credentials = decode(os.pread(memory.fileno(), os.fstat(memory.fileno()).st_size, 0))
     return Assignment(
         given.slot,
         given.block,
@@ -60,7 +60,7 @@ def take(text: str) -> Assignment:
         _sockets(given.plain),
         _sockets(given.tls),
         mmap.mmap(given.counters, 0),
-        certificates,
+        credentials,
     )
 
 

@@ -8,14 +8,15 @@ proves at once what matters: the key belongs to the certificate, and a client wi
 """
 
 import contextlib
+import os
 import re
 import ssl
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from edge._tls import TICKET_KEY_BYTES
 from edge.errors import EdgeError
 from edge.memory import memory_file, path_of
 
@@ -40,18 +41,31 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         return self.name == DEFAULT
 
 
-def encode(certificates: Sequence[Certificate]) -> bytes:
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker shows and knows in handshakes. `ticket_key` seals the tickets by which sessions are resumed."""
+
+    certificates: tuple[Certificate, ...]
+    ticket_key: bytes
+
+
+NONE: Final = Credentials(certificates=(), ticket_key=b"")
+
+
+def encode(credentials: Credentials) -> bytes:
     """For the file in memory that a worker inherits."""
-    return msgspec.json.encode(certificates)
+    return msgspec.json.encode(credentials)
 
 
-def decode(data: bytes) -> tuple[Certificate, ...]:
+def decode(data: bytes) -> Credentials:
     """What `encode` made."""
-    return msgspec.json.decode(data, type=tuple[Certificate, ...])
+    return msgspec.json.decode(data, type=Credentials)
 
 
-def read(directory: str) -> tuple[Certificate, ...]:
-    """All pairs `<name>.crt` and `<name>.key` of a directory; raises EdgeError if one of them cannot be served."""
+def read(directory: str) -> Credentials:
+    """All pairs `<name>.crt` and `<name>.key` of a directory, and a new ticket key.
+
+    Raises EdgeError if one of the pairs cannot be served.
+    """
     folder = Path(directory)
     try:
         chains = {file.stem: file for file in folder.iterdir() if file.suffix == ".crt"}
@@ -68,7 +82,10 @@ def read(directory: str) -> tuple[Certificate, ...]:
     for name in sorted(chains.keys() ^ keys.keys()):
         missing = "key" if name in chains else "crt"
         raise EdgeError(f"{folder / name}.{missing} is missing: a certificate and its key go together")
-    return tuple(_read_pair(chains[name], keys[name]) for name in sorted(chains))
+    return Credentials(
+        certificates=tuple(_read_pair(chains[name], keys[name]) for name in sorted(chains)),
+        ticket_key=os.urandom(TICKET_KEY_BYTES),
+    )
 
 
 def _read_pair(chain_file: Path, key_file: Path) -> Certificate:

@@ -21,6 +21,11 @@ HOSTS_MAX = 8
 UNIX_PATH_BYTES_MAX = 107  # sun_path of sockaddr_un, without its closing zero
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
+CLICK_SEGMENT_BYTES_MIN = 65_536  # edge._segment's
+CLICK_BLOCK_BYTES = 4096
+# A worker has a segment under way, a spare, and some that wait; in a roll its successor has as many.
+CLICK_SEGMENTS_OF_BACKLOG = 8
+
 SEED_SCHEMES = ("redis", "rediss", "unix")
 ORIGIN_SCHEMES = ("postgresql", "postgres")
 
@@ -99,6 +104,22 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     client_connections_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
     snapshot_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**30)] = 16 * 2**20
     snapshot_interval_ms: Milliseconds = 60_000
+    clicks: bool = True
+    click_address: Literal["full", "truncated", "none"] = "truncated"
+    click_user_agent: bool = True
+    click_referrer: bool = True
+    click_query: bool = True
+    click_honor_opt_out: bool = True
+    click_unknown_codes: bool = True
+    click_segment_bytes: Annotated[int, msgspec.Meta(ge=CLICK_SEGMENT_BYTES_MIN, le=2**26)] = 8 * 2**20
+    click_backlog_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**40)] = 2**30
+    click_seal_ms: Annotated[int, msgspec.Meta(ge=50, le=60_000)] = 1000
+    click_sync_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 0
+    click_stream_frames: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 512
+    click_frames_in_flight: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+    click_ack_timeout_ms: Milliseconds = 5000
+    click_flush_ms: Milliseconds = 2000
+    click_compression: Literal["auto", "always", "never"] = "auto"
     drain_idle_ms: Milliseconds = 1000
     ready_timeout_ms: Milliseconds = 30_000
     unix_socket: str = ""
@@ -108,6 +129,12 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls_handshake_timeout_ms: Milliseconds = 5000
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def click_room_bytes(self) -> int:
+        """The size of a segment: as it is set, or so that each worker can have some within the backlog."""
+        share = self.click_backlog_bytes // (self.workers * CLICK_SEGMENTS_OF_BACKLOG)
+        return min(self.click_segment_bytes, share) // CLICK_BLOCK_BYTES * CLICK_BLOCK_BYTES
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -137,6 +164,7 @@ def load(environ: Mapping[str, str]) -> EdgeConfig:
         message, _, place = str(error).partition(" - at `$.")
         raise ConfigError(f"{variable(place.rstrip('`').split('[')[0])}: {message}") from error
     _check_listening(config)
+    _check_clicks(config)
     return _checked_trust(config)
 
 
@@ -155,6 +183,13 @@ def _check_listening(config: EdgeConfig) -> None:
         raise ConfigError(f"{variable('tls_port')}: {config.port} is the port of plain HTTP; TLS needs another one")
     if bool(config.tls_port) != bool(config.tls_dir):
         raise ConfigError(f"{variable('tls_port')}: it goes with {variable('tls_dir')}; set both or neither")
+
+
+def _check_clicks(config: EdgeConfig) -> None:
+    least = config.workers * CLICK_SEGMENTS_OF_BACKLOG * CLICK_SEGMENT_BYTES_MIN
+    if config.click_backlog_bytes < least:
+        message = f"{config.click_backlog_bytes} bytes are too few for {config.workers} workers, which need {least}"
+        raise ConfigError(f"{variable('click_backlog_bytes')}: {message}")
 
 
 def _is_host(host: str) -> bool:

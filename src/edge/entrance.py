@@ -1,4 +1,4 @@
-"""Where clients come in: plain sockets through the compiled door, TLS through the loop's servers; how that ends.
+"""Where clients come in, plain and with TLS, and how that ends.
 
 begin ──▶ accepting ──drain──▶ the queues are emptied ──▶ answers close ──▶ idle ones are closed ──▶ what is left is cut
 """
@@ -14,8 +14,8 @@ from edge._roster import Roster
 from edge.assignment import Assignment
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
-from edge.listeners import BACKLOG, is_anyone_waiting
-from edge.tls import CLOSE_TIMEOUT_S, server_context
+from edge.listeners import is_anyone_waiting
+from edge.tls import contexts
 
 QUEUE_MS_MAX: Final = 1000  # for accepting what was queued; in a roll the successor empties the queue too
 
@@ -35,27 +35,15 @@ class Entrance:
         self._until = until
         self._roster = Roster(front, loop, config)
         self._door = Door(loop, self._roster)
-        self._servers: list[asyncio.Server] = []
-        self._closings: list[asyncio.Task[None]] = []
 
-    async def begin(self) -> None:
+    def begin(self) -> None:
         """Accept on all listening sockets of the assignment."""
         for listener in self._assignment.plain:
             self._door.listen(listener)
-        if not self._assignment.tls:
-            return
-        context = server_context(self._assignment.certificates, self._counters)
-        timeout_s = self._config.tls_handshake_timeout_ms / 1000
-        for listener in self._assignment.tls:
-            server = await asyncio.get_running_loop().create_server(
-                self._door.stream,
-                sock=listener,
-                backlog=BACKLOG,
-                ssl=context,
-                ssl_handshake_timeout=timeout_s,
-                ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
-            )
-            self._servers.append(server)
+        if self._assignment.tls:
+            made = contexts(self._assignment.credentials)
+            for listener in self._assignment.tls:
+                self._door.listen(listener, made)
 
     def sweep(self) -> None:
         """End what takes longer than it may, and show what is open."""
@@ -82,16 +70,6 @@ class Entrance:
         listeners = (*self._assignment.plain, *self._assignment.tls)
         await self._until(lambda: not is_anyone_waiting(listeners), QUEUE_MS_MAX)
         self._door.stop_listening()
-        # A server's end covers what the roster does not know yet: TLS handshakes under way.
-        self._closings = [asyncio.create_task(_closed(server)) for server in self._servers]
-        await asyncio.sleep(0)
-        for server in self._servers:
-            server.close()
 
     def _is_empty(self) -> bool:
-        return not len(self._roster) and all(closing.done() for closing in self._closings)
-
-
-async def _closed(server: asyncio.Server) -> None:
-    """Until a server that is about to be closed has no connection left; to be awaited from before it is closed."""
-    await server.wait_closed()
+        return not len(self._roster)

@@ -20,6 +20,7 @@ from typing import Final
 from edge.config import EdgeConfig
 from edge.errors import EdgeError
 
+SYN_RECV: Final = "03"
 DEFER_S: Final = 1  # the kernel rounds up to when it would send its SYN-ACK again
 BACKLOG: Final = 4096  # connections that wait for accept; the kernel's net.core.somaxconn may be lower
 
@@ -87,6 +88,11 @@ class Listeners:
             _drop_syn(listener)
         self._remove_path()
 
+    def is_anyone_arriving(self) -> bool:
+        """Whether a client is connected as far as it knows, and the kernel has not handed it over yet."""
+        ports = {f"{listener.getsockname()[1]:04X}" for listener in self._tcp()}
+        return any(_has_half_open(Path(table), ports) for table in ("/proc/net/tcp", "/proc/net/tcp6"))
+
     def close(self) -> None:
         """Close every socket; the kernel goes on while a worker still has them open."""
         for listener in self._tcp():
@@ -111,6 +117,13 @@ def is_anyone_waiting(listeners: Sequence[socket.socket]) -> bool:
     for listener in listeners:
         poll.register(listener, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _has_half_open(table: Path, ports: set[str]) -> bool:
+    """Whether the kernel's table of sockets, see proc(5), has one in SYN_RECV at one of the ports (hexadecimal)."""
+    with contextlib.suppress(FileNotFoundError), table.open(encoding="ascii") as lines:  # no IPv6, no file
+        return any(row[3] == SYN_RECV and row[1][-4:] in ports for row in map(str.split, lines))
+    return False
 
 
 def _open_all(hosts: Sequence[str], port: int, workers: int) -> list[list[socket.socket]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from edge._counters import BOUNDS_MS, LIMITS, STATUSES, TIERS
+from edge._counters import BOUNDS_MS, CLICK_DROPS, LIMITS, STATUSES, TIERS
 from edge.breaker import State
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -140,6 +140,38 @@ METRICS: Final = (
     _one("snapshot_failures_total", "counter", "Snapshots that could not be written or read.", "snapshot_failures"),
     _one("snapshot_bytes", "gauge", "Size of the last snapshots of L1.", "snapshot_file_bytes"),
     _one("snapshot_restored_entries", "gauge", "Entries that the workers began with.", "snapshot_restored"),
+    Metric(
+        "pointsman_edge_clicks_recorded_total",
+        "counter",
+        "Clicks written to a segment: of redirects, and of codes that do not exist.",
+        (('kind="link"', "clicks_recorded"), ('kind="unknown"', "unknown_clicks_recorded")),
+    ),
+    Metric(
+        "pointsman_edge_clicks_dropped_total",
+        "counter",
+        "Clicks of redirects that were not, by reason.",
+        tuple((f'reason="{reason}"', f"clicks_dropped_{reason}") for reason in CLICK_DROPS),
+    ),
+    _one(
+        "unknown_clicks_dropped_total",
+        "counter",
+        "Clicks of codes that do not exist that were not.",
+        "unknown_clicks_dropped",
+    ),
+    _one("click_segments_total", "counter", "Segments made for clicks.", "click_segments"),
+    _one(
+        "click_failures_total",
+        "counter",
+        "Times that a segment or a ledger could not be made or synced.",
+        "click_failures",
+    ),
+    _one(
+        "click_directory_bytes",
+        "gauge",
+        "Bytes of all segments, as the worker last saw them.",
+        "click_directory_bytes",
+        is_per_worker=True,
+    ),
     _one("connections_open", "gauge", "Client connections open now.", "connections_open"),
     _one("connections_cut_total", "counter", "Connections still open when draining had to end.", "connections_cut"),
     _one("memory_bytes", "gauge", "Memory of the worker's process (RSS).", "memory_bytes", is_per_worker=True),

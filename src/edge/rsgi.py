@@ -20,11 +20,14 @@ from edge._connection import Tier
 from edge._counters import BLOCK_BYTES
 from edge._forwarded import Forwarding, client_of
 from edge._front import Answer
-from edge._gate import Gate, Whole
+from edge._gate import Gate, Visitor, Whole
 from edge.assignment import Assignment
+from edge.certificates import NONE
+from edge.clicks import ship
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig, load
 from edge.log import configure
+from edge.shipping import Shipping
 from edge.worker import Worker
 
 log = structlog.get_logger("edge.rsgi")
@@ -60,6 +63,8 @@ class Application:
         self._is_stopping = False
         self._worker: Worker
         self._running: asyncio.Task[None]
+        self._is_worker_gone = asyncio.Event()
+        self._shipper: asyncio.Task[None]
         self._gates: tuple[Gate, Gate]
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -72,6 +77,8 @@ class Application:
         self._worker = Worker(self._config, _alone(memory), name)
         self._running = asyncio.create_task(self._worker.run())
         self._running.add_done_callback(self._on_end)
+        # In each of the server's workers; the one that gets the directory's lock ships for all of them.
+        self._shipper = asyncio.create_task(ship(self._config, Shipping(), self._is_worker_gone))
         self._gates = (Gate(self._worker.front, self._config, False), Gate(self._worker.front, self._config, True))
         await self._worker.until_serving(self._config.ready_timeout_ms)
 
@@ -86,15 +93,19 @@ class Application:
         self._is_stopping = True
         self._worker.stop()
         loop.run_until_complete(self._running)
+        self._is_worker_gone.set()
+        loop.run_until_complete(self._shipper)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         """Answer one request."""
         gate = self._gates[scope.scheme == "https"]
         method = scope.method
         hosts = scope.headers.get_all("host")
-        found = gate.answer(method, hosts[0] if len(hosts) == 1 else _odd_host(scope, hosts), scope.path)
+        host = hosts[0] if len(hosts) == 1 else _odd_host(scope, hosts)
+        visitor = self._visitor(scope) if self._config.clicks else None
+        found = gate.answer(method, host, scope.path, visitor)
         if len(found) == 2:
-            found = await self._look_up(scope, gate, *found)
+            found = await self._look_up(scope, gate, visitor, *found)
         status, fields, body = found
         if method == "HEAD":
             protocol.response_empty(status, [*fields, ("content-length", str(len(body)))])
@@ -103,8 +114,9 @@ class Application:
         else:
             protocol.response_bytes(status, fields, body)
 
-    async def _look_up(self, scope: Any, gate: Gate, key: bytes, key_hash: int) -> Whole:
-        client = self._client_key(scope)
+    async def _look_up(self, scope: Any, gate: Gate, visitor: Visitor | None, key: bytes, key_hash: int) -> Whole:
+        address = self._client(scope)
+        client = 0 if address == NOBODY else self._keys.key(address)
         if client and not self._budgets.take_token(client, monotonic_ms()):
             return gate.refusal()
         self._budgets.give_token(client)
@@ -113,17 +125,30 @@ class Application:
         answer, tier = await reply
         if client and answer.is_absent:
             self._budgets.take_token(client, monotonic_ms())
-        return gate.answered(answer, tier)
+        return gate.answered(answer, tier, visitor)
 
-    def _client_key(self, scope: Any) -> int:
-        """What the client's budget is known by; 0: nobody knows who it is."""
+    def _visitor(self, scope: Any) -> Visitor:
+        """What the click log may want to know of a request."""
+        headers = scope.headers
+        address = self._client(scope) if self._config.click_address != "none" else NOBODY
+        return Visitor(
+            scope.method,
+            _raw(headers.get("user-agent")),
+            _raw(headers.get("referer")),
+            _raw(scope.query_string),
+            None if address == NOBODY else address,
+            headers.get("sec-gpc") == "1" or headers.get("dnt") == "1",
+        )
+
+    def _client(self, scope: Any) -> str:
+        """The address of the client, or NOBODY: nobody knows who it is."""
         peer = _address(scope.client)
         if self._forwarding != Forwarding.OFF:
             field = FIELDS[self._forwarding]
             lines = [f"{field}: {value}" for value in scope.headers.get_all(field)]
             head = "\r\n".join(("GET / HTTP/1.1", *lines, "", ""))
             peer = client_of(self._forwarding, head.encode("latin-1", "replace"), self._trusted, peer)
-        return 0 if peer == NOBODY else self._keys.key(peer)
+        return peer
 
 
 def _odd_host(scope: Any, hosts: list[str]) -> str | None:
@@ -131,6 +156,11 @@ def _odd_host(scope: Any, hosts: list[str]) -> str | None:
     if hosts:
         return None
     return scope.authority or ("" if scope.http_version in ("1", "1.0") else None)
+
+
+def _raw(value: str | None) -> bytes:
+    """A field's bytes, as far as the server has kept them."""
+    return b"" if value is None else value.encode("utf-8", "replace")
 
 
 def _address(client: str) -> str:
@@ -143,7 +173,7 @@ def _address(client: str) -> str:
 
 def _alone(memory: mmap.mmap) -> Assignment:
     """No listening sockets and nobody to report to."""
-    return Assignment(slot=0, block=0, is_successor=False, plain=(), tls=(), counters=memory, certificates=())
+    return Assignment(slot=0, block=0, is_successor=False, plain=(), tls=(), counters=memory, credentials=NONE)
 
 
 def create() -> Application:

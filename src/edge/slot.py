@@ -15,14 +15,13 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
 from edge.assignment import Descriptors
-from edge.certificates import Certificate, encode
+from edge.certificates import Credentials, encode
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.lifecycle import Lifecycle
@@ -66,9 +65,9 @@ class Process:
 class Slot:
     """The worker with one number."""
 
-    def __init__(self, number: int, edge: Edge, certificates: tuple[Certificate, ...]) -> None:
+    def __init__(self, number: int, edge: Edge, credentials: Credentials) -> None:
         self.number = number
-        self.certificates = certificates
+        self.credentials = credentials
         self.crashes = 0  # in a row
         self._edge = edge
         self._serving: Process | None = None
@@ -115,19 +114,19 @@ class Slot:
             self._note_crash(worker, is_steady, delay_ms)
             await first_of(self._edge.stopping, timeout_ms=delay_ms)
 
-    async def replace(self, certificates: tuple[Certificate, ...]) -> str:
+    async def replace(self, credentials: Credentials) -> str:
         """Start a successor and, once it serves, let the worker drain. Why that was not possible, or nothing."""
         async with self._turn:
             old = self._serving
             generation = old.generation + 1 if old else 0
             living = old if old and not old.ending.done() else None
             try:
-                successor = await self._start(generation, certificates, is_successor=living is not None)
+                successor = await self._start(generation, credentials, is_successor=living is not None)
             except OSError as error:
                 return str(error)
             reason = await self._why_not_ready(successor, living)
             if not reason:
-                self._serving, self.certificates, self.crashes = successor, certificates, 0
+                self._serving, self.credentials, self.crashes = successor, credentials, 0
                 self._replaced.set()
         leaving = successor if reason else living
         if leaving is not None:
@@ -151,13 +150,13 @@ class Slot:
             self._replaced.clear()
             if self._serving is None or self._serving.ending.done():
                 generation = self._serving.generation if self._serving else 0
-                self._serving = await self._start(generation, self.certificates)
+                self._serving = await self._start(generation, self.credentials)
             return self._serving
 
-    async def _start(self, generation: int, certificates: Sequence[Certificate], is_successor: bool = False) -> Process:
+    async def _start(self, generation: int, credentials: Credentials, is_successor: bool = False) -> Process:
         edge = self._edge
         block = edge.totals.block(self.number, generation)
-        with memory_file("pointsman-certificates", encode(certificates)) as memory:
+        with memory_file("pointsman-credentials", encode(credentials)) as memory:
             given = Descriptors(
                 slot=self.number,
                 block=block,
@@ -165,7 +164,7 @@ class Slot:
                 plain=tuple(listener.fileno() for listener in edge.listeners.plain(self.number)),
                 tls=tuple(listener.fileno() for listener in edge.listeners.tls(self.number)),
                 counters=edge.totals.memory,
-                certificates=memory,
+                credentials=memory,
             )
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "edge", "--worker", given.pack(), pass_fds=given.inherited

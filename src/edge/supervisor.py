@@ -14,13 +14,15 @@ import structlog
 
 from edge._http import Status
 from edge.admin import Page, serve
-from edge.certificates import Certificate, read
+from edge.certificates import NONE, Credentials, read
+from edge.clicks import ship
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.errors import EdgeError
 from edge.lifecycle import Lifecycle
 from edge.listeners import Address, Listeners, refusal
 from edge.metrics import render
+from edge.shipping import Shipping
 from edge.slot import Edge, Slot, first_of
 from edge.totals import Totals
 
@@ -28,6 +30,8 @@ log = structlog.get_logger("edge.supervisor")
 
 # Between the last SYN let in and the workers' last accept: the third segment of a handshake is on its way that long.
 SETTLE_MS: Final = 200
+# Connections whose clients have not spoken yet are held back by the kernel for DEFER_S, rounded up to its timer.
+SETTLE_MS_MAX: Final = 1300
 
 
 class Supervisor:
@@ -38,18 +42,21 @@ class Supervisor:
         self._lifecycle = Lifecycle()
         self._slots: list[Slot] = []
         self._is_roll_wanted = asyncio.Event()
+        self._shipping = Shipping()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; raises EdgeError if a port or a certificate cannot be had."""
-        certificates = self._read_certificates()
+        credentials = self._read_credentials()
         listeners = Listeners(self._config)
         loop = asyncio.get_running_loop()
         stopping = loop.create_future()
         edge = Edge(self._config, listeners, Totals(self._config.workers), self._lifecycle, stopping)
-        self._slots = [Slot(number, edge, certificates) for number in range(self._config.workers)]
+        self._slots = [Slot(number, edge, credentials) for number in range(self._config.workers)]
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, _finish, stopping)
         loop.add_signal_handler(signal.SIGHUP, self._is_roll_wanted.set)
+        are_workers_gone = asyncio.Event()
+        shipper = asyncio.create_task(ship(self._config, self._shipping, are_workers_gone))
         try:
             admin = await self._serve_admin(stopping)
             log.info("edge started", addresses=listeners.addresses, workers=self._config.workers)
@@ -58,9 +65,13 @@ class Supervisor:
                     tasks.create_task(slot.keep())
                 tasks.create_task(self._roll_when_wanted(stopping))
             await self._stop(listeners)
+            are_workers_gone.set()  # what they recorded last is shipped too
+            await shipper
             admin.close()
         finally:
             listeners.close()
+            shipper.cancel()
+            await asyncio.gather(shipper, return_exceptions=True)
         log.info("edge stopped")
 
     async def _serve_admin(self, stopping: "asyncio.Future[None]") -> asyncio.Server:
@@ -74,7 +85,11 @@ class Supervisor:
         """Let every connection that a client was given be answered, for at most drain_ms."""
         log.info("edge stops, connections drain", drain_ms=self._config.drain_ms)
         listeners.silence()
+        deadline_ms = monotonic_ms() + SETTLE_MS_MAX
         await asyncio.sleep(SETTLE_MS / 1000)
+        # The kernel's table can be read, not waited for.
+        while listeners.is_anyone_arriving() and monotonic_ms() < deadline_ms:  # noqa: ASYNC110
+            await asyncio.sleep(SETTLE_MS / 1000)
         for slot in self._slots:
             slot.ask_to_stop()
         # From here on only the workers hold the sockets: once they have accepted what is queued, clients are refused.
@@ -97,14 +112,14 @@ class Supervisor:
         """Replace the workers one after the other; at the first that cannot be, stop, and leave the rest as it is."""
         self._lifecycle.last_roll = "running"
         try:
-            certificates = await asyncio.to_thread(self._read_certificates)
+            credentials = await asyncio.to_thread(self._read_credentials)
         except EdgeError as error:
             self._lifecycle.end_roll("refused")
             log.error("roll refused, every worker stays as it is", reason=str(error))  # noqa: TRY400  it is no bug
             return
         log.info("roll started", workers=len(self._slots))
         for slot in self._slots:
-            reason = await slot.replace(certificates)
+            reason = await slot.replace(credentials)
             if stopping.done():
                 return
             if reason:
@@ -114,8 +129,8 @@ class Supervisor:
         self._lifecycle.end_roll("completed")
         log.info("roll completed")
 
-    def _read_certificates(self) -> tuple[Certificate, ...]:
-        return read(self._config.tls_dir) if self._config.tls_port else ()
+    def _read_credentials(self) -> Credentials:
+        return read(self._config.tls_dir) if self._config.tls_port else NONE
 
     # ---- the admin port
 
@@ -128,7 +143,8 @@ class Supervisor:
             return self._readiness(is_stopping)
         if path == "/metrics":
             counted = render([slot.worker() for slot in self._slots], self._lifecycle.starts, monotonic_ms())
-            return Page.metrics(counted + self._lifecycle.text(self._expiries()))
+            shipped = self._shipping.text(int(time.time()))
+            return Page.metrics(counted + self._lifecycle.text(self._expiries()) + shipped)
         return Page.refusal(Status.NOT_FOUND)
 
     def _health(self) -> Page:
@@ -145,7 +161,7 @@ class Supervisor:
         """Each certificate's name, and the seconds until the first one of that name that is shown expires."""
         ends: dict[str, int] = {}
         for slot in self._slots:
-            for certificate in slot.certificates:
+            for certificate in slot.credentials.certificates:
                 ends[certificate.name] = min(
                     certificate.not_after_s, ends.get(certificate.name, certificate.not_after_s)
                 )

@@ -1,11 +1,14 @@
 """One worker of the edge: what is built, in which order, and how it stops. Read this first.
 
     config ─▶ counters ─▶ origin ─▶ resolver ─▶ front ─▶ shards (seeds, then the topology's) ─▶ entrance
-                                                 └─▶ keeper: L1 out of the last snapshot
+                                                 ├─▶ keeper: L1 out of the last snapshot
+                                                 └─▶ writer: segments for the clicks
 
-A worker serves once it holds a topology and every shard of it has accepted its heartbeat or is known to be down.
+A worker serves once it has a segment for clicks or knows that it can have none, holds a topology, and every shard of
+it has accepted its heartbeat or is known to be down.
 It drains on SIGTERM: what is queued is accepted, then nothing more; every answer closes its connection; one that is
-idle may ask once more within drain_idle_ms; after drain_ms what is left is cut. Then it writes a snapshot of L1.
+idle may ask once more within drain_idle_ms; after drain_ms what is left is cut. Then it writes a snapshot of L1
+and closes its clicks.
 """
 
 import asyncio
@@ -31,6 +34,7 @@ from edge.resolver import Resolver
 from edge.shards import Listener, Shard
 from edge.snapshot import Keeper, warm
 from edge.topology import Map, Store, build, placement, read_domains, read_topology
+from edge.writer import Writer
 from wire import keys
 from wire.domains import Domains
 from wire.topology import Shard as ShardDescription
@@ -65,6 +69,7 @@ class Worker:
         self._entrance = Entrance(config, self.front, assignment, self._until)
         self._store = Store(config.state_dir)
         self._keeper = Keeper(config, assignment.slot, self.front.links, self._counters)
+        self._writer = Writer(config, self.front.clicks, self._counters)
         self._map: Map | None = None
         self._domains: Domains | None = None
         self._shards: dict[int, Shard] = {}
@@ -151,11 +156,12 @@ class Worker:
     async def run(self) -> None:
         """Serve until `stop`; raises what ended a background task that should not have ended."""
         self._counters.clear()
+        await self._writer.open()
         self._spawn(self._origin.run())
         self._spawn(self._sweep())
         try:
             if await self._boot():
-                await self._entrance.begin()
+                self._entrance.begin()
                 self._is_serving = True
                 log.info("worker serves")
                 self._spawn(self._keeper.run())
@@ -164,6 +170,7 @@ class Worker:
                 await self._entrance.drain()
                 await asyncio.gather(*(shard.leave() for shard in self._shards.values()))
                 await self._keeper.write()
+            await self._writer.close()
         finally:
             self._counters.set("is_ready", 0)
             for task in set(self._background):
@@ -206,6 +213,7 @@ class Worker:
             self._origin.sweep(now_ms)
             self.resolver.report()
             self._entrance.sweep()
+            self._writer.tend(now_ms)
             self._report(now_ms)
             slept_us = time.monotonic_ns() // 1000
             await asyncio.sleep(SWEEP_MS / 1000)

@@ -1,7 +1,9 @@
 """What a worker of an edge has served, recorded and dropped since its start: one entry of a shard's stream.
 
-All counts only rise, so a report that comes late or twice is harmless: the highest of each counts. `served` =
-`recorded` + the sum of `dropped`; answers 404 to unknown codes are counted apart, likewise.
+All counts only rise, so a report that comes late or twice is harmless: the highest of each counts. But for one case:
+what a power cut took was recorded once and is torn then, so `recorded` falls by as much as `torn` rises, and the report
+with more torn clicks holds. `served` = `recorded` + the sum of `dropped`; answers 404 to unknown codes are counted
+apart, likewise.
 """
 
 from dataclasses import asdict, dataclass

@@ -21,7 +21,7 @@ def test_pair_tells_its_hosts_and_its_end(tmp_path: Path) -> None:
     make_certificate(tmp_path, "shop", "Sho.RT", "*.sho.rt", days=10)
     make_certificate(tmp_path, "default")
     (tmp_path / "README").write_text("not a certificate")
-    by_default, shop = read(str(tmp_path))
+    by_default, shop = read(str(tmp_path)).certificates
     assert (by_default.hosts, by_default.is_default) == ((), True)
     assert (shop.hosts, shop.is_default) == (("*.sho.rt", "sho.rt"), False)
     assert abs(shop.not_after_s - time.time() - 10 * DAY_S) < 60
@@ -32,6 +32,7 @@ def test_workers_get_what_was_read(tmp_path: Path) -> None:
     make_certificate(tmp_path, "shop", "sho.rt")
     found = read(str(tmp_path))
     assert certificates.decode(certificates.encode(found)) == found
+    assert read(str(tmp_path)).ticket_key != found.ticket_key
 
 
 def test_expired_certificate_is_named(tmp_path: Path) -> None:
@@ -100,17 +101,17 @@ def test_host_selects_exact_then_wildcard_then_default() -> None:
     old = Certificate(name="old", hosts=("sho.rt", "*.sho.rt"), not_after_s=1, pem="")
     new = Certificate(name="new", hosts=("sho.rt",), not_after_s=2, pem="")
     other = Certificate(name="other", hosts=("www.sho.rt",), not_after_s=3, pem="")
-    names = Names((certificate, certificate.name) for certificate in (new, old, other))
+    names = Names([(new, 0), (old, 1), (other, 2)])
     found = {host: names.find(host) for host in ("sho.rt", "SHO.RT", "www.sho.rt", "x.sho.rt", "a.b.sho.rt", "rt", "")}
     assert found == {
-        "sho.rt": "new",
-        "SHO.RT": "new",
-        "www.sho.rt": "other",
-        "x.sho.rt": "old",
+        "sho.rt": 0,
+        "SHO.RT": 0,
+        "www.sho.rt": 2,
+        "x.sho.rt": 1,
         "a.b.sho.rt": None,
         "rt": None,
         "": None,
     }
     by_default = Certificate(name="default", hosts=(), not_after_s=1, pem="")
-    names = Names((certificate, certificate.name) for certificate in (old, by_default))
-    assert [names.find(host) for host in ("sho.rt", "unknown.example", None)] == ["old", "default", "default"]
+    names = Names([(old, 0), (by_default, 1)])
+    assert [names.find(host) for host in ("sho.rt", "unknown.example", None)] == [0, 1, 1]

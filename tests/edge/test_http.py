@@ -212,15 +212,25 @@ def test_notes_are_taken() -> None:
     """Names in any case, of each the last line; a preference only if it says 1."""
     fields = (b"FORWARDED: for=a", b"forwarded:for=b ", b"X-Forwarded-For: 192.0.2.1", b"x-request-id:7")
     people = (b"User-Agent: M/5.0 (X)", b"Referer: https://a.example/", b"Sec-GPC: 1", b"DNT: 0")
-    assert parse_notes(head(b"GET /c HTTP/1.1", *fields, *people)) == {
+    assert parse_notes(head(b"GET /c?a=%20&b=?/ HTTP/1.1", *fields, *people)) == {
         "forwarded": b"for=b",
         "forwarded_for": b"192.0.2.1",
         "user_agent": b"M/5.0 (X)",
         "referer": b"https://a.example/",
         "request_id": b"7",
+        "query": b"a=%20&b=?/",
         "has_gpc": True,
         "has_dnt": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("target", "query"),
+    [(b"/c", None), (b"/c?", None), (b"/?q", b"q"), (b"http://a.example/c?q=1", b"q=1"), (b"http://a.example?q", b"q")],
+)
+def test_query_stands_behind_the_path(target: bytes, query: bytes | None) -> None:
+    """In both forms of a target that have a path; an empty one is none."""
+    assert parse_notes(head(b"GET " + target + b" HTTP/1.1"))["query"] == query
 
 
 def test_notes_of_names_that_are_nearly_those() -> None:

@@ -134,7 +134,7 @@ def test_old_protocols_and_ciphers_are_refused(shards: Shards, folder: Path, tmp
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_session_is_resumed(shards: Shards, folder: Path, tmp_path: Path, version: ssl.TLSVersion) -> None:
-    """A client that comes back to the same worker shakes hands in short; the selected certificate still holds."""
+    """A client that comes back shakes hands in short; the selected certificate still holds."""
     context = trusting(folder / "shop.crt")
     context.minimum_version = context.maximum_version = version
     with tls_edge(tmp_path, shards, folder) as door:
@@ -147,8 +147,22 @@ def test_session_is_resumed(shards: Shards, folder: Path, tmp_path: Path, versio
         assert door.edge.metric("tls_handshakes_total", '{kind="resumed"}') == 1
 
 
-def test_session_of_another_worker_costs_a_full_handshake_only(shards: Shards, folder: Path, tmp_path: Path) -> None:
-    """After a roll no worker knows the ticket's key: the client is served all the same."""
+def test_session_is_resumed_by_any_worker(shards: Shards, folder: Path, tmp_path: Path) -> None:
+    """The kernel spreads connections over the workers; each of them can open a ticket of the others."""
+    context = trusting(folder / "shop.crt")
+    with tls_edge(tmp_path, shards, folder, workers=4) as door:
+        with door.connect(context) as client:
+            exchange(client, REQUEST)
+            session = client.session
+        for _ in range(40):
+            with door.connect(context, session=session) as client:
+                assert client.session_reused
+        served = door.edge.metric("connections_opened_total")
+        assert served >= 41
+
+
+def test_session_from_before_a_roll_costs_a_full_handshake_only(shards: Shards, folder: Path, tmp_path: Path) -> None:
+    """With the certificates the ticket's key is renewed: the client is served all the same."""
     context = trusting(folder / "shop.crt")
     with tls_edge(tmp_path, shards, folder) as door:
         with door.connect(context) as client:
@@ -222,6 +236,60 @@ def test_client_that_does_not_finish_its_handshake_is_dropped(
         client.sendall(begun)
         assert client.recv(1) == b""
         eventually(lambda: door.edge.metric("tls_failures_total", '{reason="abandoned"}') == 1, "it is counted")
+
+
+def test_handshakes_under_way_count_in_the_limits(shards: Shards, folder: Path, tmp_path: Path) -> None:
+    """Of connections of one client, whether they have shaken hands or not; one that leaves makes room."""
+    with tls_edge(tmp_path, shards, folder, client_connections_max=2) as door, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.create_connection(("127.0.0.1", door.port), DEADLINE_S)) for _ in range(2)]
+        for client in held:
+            client.sendall(b"\x16\x03\x01")
+        eventually(lambda: door.edge.metric("connections_open") == 2, "both are counted")
+        with pytest.raises((ConnectionResetError, ssl.SSLError)), door.connect(trusting(folder / "shop.crt")):
+            pass
+        assert door.edge.metric("limits_total", '{limit="client_connections"}') == 1
+        held[0].close()
+        eventually(lambda: door.edge.metric("connections_open") == 1, "one has left")
+        with door.connect(trusting(folder / "shop.crt")) as client:
+            assert exchange(client, REQUEST).startswith(b"HTTP/1.1 302 Found\r\n")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_handshake_and_request_may_come_byte_by_byte(
+    shards: Shards, folder: Path, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    """However the records are cut, and several of them in one segment: the answers are whole and in order."""
+    context = trusting(folder / "shop.crt")
+    context.minimum_version = context.maximum_version = version
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(incoming, outgoing, server_hostname=HOST)
+    with (
+        tls_edge(tmp_path, shards, folder) as door,
+        socket.create_connection(("127.0.0.1", door.port), DEADLINE_S) as plain,
+    ):
+
+        def pump() -> None:
+            for byte in outgoing.read():
+                plain.sendall(bytes((byte,)))
+
+        def until_done(step: Any) -> Any:
+            while True:
+                try:
+                    result = step()
+                except ssl.SSLWantReadError:
+                    pump()
+                    incoming.write(plain.recv(65536))
+                else:
+                    pump()
+                    return result
+
+        until_done(client.do_handshake)
+        for _ in range(3):
+            client.write(REQUEST)
+        answers = b""
+        while answers.count(b"\r\n\r\n") < 3:
+            answers += until_done(lambda: client.read(65536))
+        assert answers.count(b"HTTP/1.1 302 Found\r\n") == 3
 
 
 def test_hostile_bytes_are_refused_and_reach_no_log(

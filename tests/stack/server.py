@@ -29,6 +29,11 @@ class Server:
         assert self._process is not None, f"{self.program.name} is not running"
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start and wait until it takes work."""
         assert self._process is None, f"{self.program.name} is running"

@@ -92,6 +92,11 @@ class Product:
         """The pids of everything that runs for this product: the launcher's children and theirs."""
         return descendants(self.process.pid)
 
+    def pids(self) -> dict[str, int]:
+        """The processes that run now, by name: dev.json is written anew when one was started again."""
+        pids: dict[str, int] = json.loads((self.directory / "dev.json").read_text())["pids"]
+        return pids
+
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         """Call the API with the key."""
         head = {"Authorization": f"Bearer {self.dev['api_key']}", "Content-Type": "application/json", **(headers or {})}

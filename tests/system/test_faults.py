@@ -1,6 +1,5 @@
 """The product while parts of it are away."""
 
-import json
 import os
 import signal
 
@@ -21,12 +20,6 @@ def _create_many(product: Product, name: str) -> dict[str, tuple[int, str]]:
     for code, target in targets.items():
         product.create(target, code=code)
     return {code: (302, target) for code, target in targets.items()}
-
-
-def _pids(product: Product) -> dict[str, int]:
-    """The processes that run now."""
-    pids: dict[str, int] = json.loads((product.directory / "dev.json").read_text())["pids"]
-    return pids
 
 
 def _answers(product: Product, codes: list[str]) -> dict[str, tuple[int, str | None]]:
@@ -56,7 +49,7 @@ def test_a_killed_shard_makes_no_link_unknown(product: Product) -> None:
 
 def _is_trusted_again(product: Product) -> bool:
     """Each worker trusts the three shards, the fences of all name the processes that run, and dev.json the pids."""
-    is_known = _pids(product)["shard-1"] != product.dev["pids"]["shard-1"]
+    is_known = product.pids()["shard-1"] != product.dev["pids"]["shard-1"]
     shards = [Redis.from_url(shard["url"]) for shard in product.dev["shards"]]
     try:
         is_fenced = all(shard.info("server")["run_id"].encode() in (shard.get("pm:fence") or b"") for shard in shards)
@@ -69,7 +62,7 @@ def _is_trusted_again(product: Product) -> bool:
 def test_a_killed_process_comes_back(product: Product, name: str) -> None:
     """After SIGKILL of one process links are created and followed again, without a hand being lent."""
     link = product.create("https://example.com/before")
-    os.kill(_pids(product)[name], signal.SIGKILL)
+    os.kill(product.pids()[name], signal.SIGKILL)
     until(lambda: _works(product), PROMPT_S)
     until(lambda: product.follow_often(link["code"]) == {(302, "https://example.com/before")}, PROMPT_S)
 
@@ -98,13 +91,13 @@ def test_links_redirect_while_postgres_is_away(product: Product) -> None:
         assert int(answer.headers["retry-after"]) > 0
         assert _answers(product, list(expected)) == expected
     finally:
-        os.kill(_pids(product)["postgres"], signal.SIGCONT)
+        os.kill(product.pids()["postgres"], signal.SIGCONT)
     until(lambda: product.call("POST", "/api/v1/links", {"target": "https://example.com/"}).status == 201, PROMPT_S)
 
 
 def _stop_postgres(product: Product) -> None:
     """Cut all its connections and let it take no new one. (Were it ended, it would be started again at once.)"""
-    server = _pids(product)["postgres"]
+    server = product.pids()["postgres"]
     os.kill(server, signal.SIGSTOP)
     for backend in children(server):
         os.kill(backend, signal.SIGKILL)

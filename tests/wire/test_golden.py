@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from wire import domains, fence, heartbeat, keys, record, topology
+from wire import click, domains, fence, frame, heartbeat, keys, record, report, topology
+from wire.click import Click, Flag
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -35,6 +36,46 @@ DOMAINS = domains.Domains(
     revision=9, default_id=1, hosts={"sho.rt": 1, "127.0.0.1:8080": 1, "xn--bcher-kva.example": 2}
 )
 
+CLICKS = [
+    Click(
+        time_ms=1_700_000_000_123,
+        link_id=2**40 + 7,
+        domain_id=1,
+        status=302,
+        flags=Flag.TLS,
+        user_agent=b"Mozilla/5.0 (X11; Linux x86_64)",
+        referrer=b"https://www.example.com/",
+        query=b"utm_source=newsletter",
+        address=bytes([192, 0, 2, 0]),
+    ),
+    Click(
+        time_ms=1_700_000_000_124,
+        link_id=2,
+        domain_id=1,
+        status=308,
+        flags=Flag.HEAD | Flag.STALE,
+        user_agent=b"Mozilla/5.0 (X11; Linux x86_64)",
+        address=bytes.fromhex("20010db8000000000000000000000000"),
+    ),
+    Click(time_ms=1_700_000_000_125, link_id=2, domain_id=1, status=301, flags=Flag.OPTED_OUT),
+    Click(time_ms=1_700_000_000_126, link_id=0, domain_id=7, status=404, flags=Flag.UNKNOWN_CODE, code=b"n0ne"),
+]
+FRAME = frame.Frame(
+    edge_id="edge-1", writer=2**62 + 1, segment=3, start=4096, created_ms=1_700_000_000_000, body=b"body" * 20
+)
+REPORT = report.Report(
+    edge_id="edge-1",
+    writer=2**62 + 1,
+    started_ms=1_700_000_000_000,
+    at_ms=1_700_000_060_000,
+    served=1010,
+    recorded=1000,
+    dropped={"backlog_full": 4, "disk_full": 3, "no_segment": 2, "torn": 1},
+    unknown_recorded=50,
+    unknown_dropped=5,
+    is_final=False,
+)
+
 CASES: list[tuple[str, Any, Callable[[Any], bytes], Callable[[bytes], Any]]] = [
     ("record-common.bin", COMMON, record.encode, record.decode),
     ("record-cached.bin", CACHED, record.encode, record.decode),
@@ -49,6 +90,9 @@ CASES: list[tuple[str, Any, Callable[[Any], bytes], Callable[[bytes], Any]]] = [
         heartbeat.encode,
         heartbeat.decode,
     ),
+    ("click.bin", CLICKS, click.encode, click.decode),
+    ("frame.bin", FRAME, lambda value: frame.encode(value, is_compressed=False), frame.decode),
+    ("report.json", REPORT, report.encode, report.decode),
 ]
 
 
@@ -62,6 +106,12 @@ def test_bytes_are_those_of_the_golden_file(
     assert value == decode(golden)
 
 
+def test_compressed_frame_is_read() -> None:
+    """Its bytes are zlib's, of whatever version; what they mean is pinned."""
+    assert frame.decode((GOLDEN / "frame-compressed.bin").read_bytes()) == FRAME
+    assert frame.decode(frame.encode(FRAME, is_compressed=True)) == FRAME
+
+
 def test_redis_keys_have_their_names() -> None:
     """The names of the Redis keys are a format too."""
     assert keys.link_key(12, "aB-_9") == b"l:12:aB-_9"
@@ -73,6 +123,10 @@ def test_redis_keys_have_their_names() -> None:
         b"pm:domains",
         b"pm:seq",
     )
+    assert (keys.CLICKS, keys.CLICKS_GROUP, keys.CLICKS_TAIL) == (b"pm:clicks", b"control", b"pm:clicks:tail")
+    assert (keys.FRAME_FIELD, keys.REPORT_FIELD) == (b"f", b"r")
+    assert keys.click_ack_key("edge-1") == b"pm:clicks:ack:edge-1"
+    assert (keys.frame_name(9, 3, 4096), keys.report_name(9)) == (b"9:3:4096", b"9")
 
 
 def test_tracked_prefixes_do_not_overlap() -> None:

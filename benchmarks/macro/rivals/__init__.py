@@ -20,6 +20,7 @@ RIVALS: dict[str, Rival] = {
         nginx.WITH_TLS,
         granian.LEAST_RSGI,
         edge.FROM_L1,
+        edge.WITHOUT_CLICKS,
         edge.FROM_REDIS,
         edge.WITH_TLS,
         edge.UNDER_GRANIAN,

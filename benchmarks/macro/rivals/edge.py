@@ -1,4 +1,4 @@
-"""Pointsman's edge with one worker: from L1; from Redis, with an L1 too small to ever hit; with TLS; under Granian."""
+"""Pointsman's edge with one worker: from L1, with clicks recorded or not; from Redis; with TLS; under Granian."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from edge.config import EdgeConfig
 SOURCE: Final = Path(__file__).parents[3] / "src"
 # Redis shares the load's core on a machine of two: what it is kept waiting for there is no fault of the edge's.
 REPLY_TIMEOUT_MS: Final = 2000
-CACHE_BYTES_LEAST: Final = 4096  # some forty links: each is asked for again after 50,000 others
+CACHE_BYTES_LEAST: Final = 4096  # too small to ever hit: some forty links: each is asked for again after 50,000 others
 RSGI_MODULE: Final = "edge.rsgi"
 
 
@@ -36,6 +36,10 @@ def _command(stage: Stage, more: dict[str, str]) -> Command:
 
 def _from_l1(stage: Stage) -> Command:
     return _command(stage, {})
+
+
+def _without_clicks(stage: Stage) -> Command:
+    return _command(stage, {"POINTSMAN_EDGE_CLICKS": "false"})
 
 
 def _from_redis(stage: Stage) -> Command:
@@ -73,8 +77,20 @@ def _missing_rsgi() -> str:
     return "" if is_there else f"no module {RSGI_MODULE}"
 
 
-FROM_L1 = Rival(name="edge", title="Pointsman, answers from L1", source="memory", command=_from_l1)
-FROM_REDIS = Rival(name="edge-redis", title="Pointsman, each answer from Redis", source="redis", command=_from_redis)
+FROM_L1 = Rival(name="edge", title="Pointsman, answers from L1", source="memory", command=_from_l1, has_clicks=True)
+WITHOUT_CLICKS = Rival(
+    name="edge-no-clicks",
+    title="Pointsman, answers from L1, clicks not recorded",
+    source="memory",
+    command=_without_clicks,
+)
+FROM_REDIS = Rival(
+    name="edge-redis",
+    title="Pointsman, each answer from Redis",
+    source="redis",
+    command=_from_redis,
+    has_clicks=True,
+)
 WITH_TLS = Rival(
     name="edge-tls",
     title="Pointsman, TLS, answers from L1",
@@ -82,6 +98,7 @@ WITH_TLS = Rival(
     command=_with_tls,
     missing=_missing_tls,
     is_tls=True,
+    has_clicks=True,
 )
 UNDER_GRANIAN = Rival(
     name="edge-rsgi",
@@ -89,4 +106,5 @@ UNDER_GRANIAN = Rival(
     source="memory",
     command=_under_granian,
     missing=_missing_rsgi,
+    has_clicks=True,
 )

@@ -48,3 +48,4 @@ class Rival:
     location: Callable[[Link], str] = _target_of  # what it must send in Location
     log_file: str = ""  # in its directory, where each answer must have its line; "" if it keeps no log
     is_tls: bool = False
+    has_clicks: bool = False  # it is an edge that must have recorded a click for each answer
