@@ -31,6 +31,9 @@ class ClickLog:
     def tend(self, now_ms: int, wall_ms: int) -> None:
         """Do what must not wait for a click: seal, end a segment that is old, have pages in memory."""
 
+    def take_retired(self) -> list[int]:
+        """The numbers of the segments that were closed since the last call; from then on they are mapped no longer."""
+
     def close(self) -> None:
         """Seal and close the segment under way, and let the ledger go; what comes then is dropped."""
 

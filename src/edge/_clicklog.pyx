@@ -38,7 +38,7 @@ from edge._http cimport HEAD, parse_head
 from edge._ring cimport xxh64_of
 from edge._segment cimport (
     CLICK, CODE_BYTES_MAX, FRAME_BYTES_MAX, FRAMES_MAX, IS_HEAD, IS_TLS, NO_AGENT, OPTED_OUT, PAGE, TEXT, TEXT_BYTES_MAX,
-    UNKNOWN_CODE, ClickItem, Item, TextItem, account_of, frame_seed, next_account, publish, seal_frame, turn_account,
+    UNKNOWN_CODE, ClickItem, Item, TextItem, account_of, close_segment, frame_seed, next_account, publish, seal_frame, turn_account,
 )
 
 from wire.report import DROP_REASONS
@@ -320,7 +320,7 @@ cdef class ClickLog:
         next.segment = self._segment.header.number + 1
         turn_account(self._books)
         self._account = next
-        self._segment.header.is_closed = 1
+        close_segment(self._segment.header)
         self._retired.append(self._segment)
         self._segment = None
         self._base = NULL
@@ -365,7 +365,6 @@ cdef class ClickLog:
     def tend(self, int64_t now_ms, int64_t wall_ms):
         """Do what must not wait for a click; called by the worker's timer."""
         self._wall_ms = wall_ms - now_ms
-        self._retired.clear()
         if self._segment is None:
             return
         if self._at > self._frame_start and now_ms - self._frame_ms >= self._seal_ms:
@@ -378,12 +377,20 @@ cdef class ClickLog:
             self._begin_segment()
         self._populate()
 
+    def take_retired(self):
+        """The numbers of the segments that were closed since the last call; they are mapped no longer."""
+        cdef SegmentMap segment
+        numbers = []
+        for segment in self._retired:
+            numbers.append(segment.header.number)
+        self._retired.clear()
+        return numbers
+
     def close(self):
         """Seal and close the segment under way, and let the ledger go."""
         if self._segment is not None:
             self._end_segment()
         self._spare = self._ledger = None
-        self._retired.clear()
         self._books = &self._loose
         self._account = account_of(self._books)
 

@@ -68,7 +68,7 @@ cdef struct Header:
     uint8_t[8] magic
     uint64_t writer
     uint32_t number
-    uint32_t size               # bytes of the file
+    uint32_t size               # bytes of the file; once it is closed, those that are used: the rest is cut off
     int64_t created_ms          # since 1970 UTC
     uint64_t recorded           # clicks, written when it is closed
     uint64_t unknown_recorded   # likewise
@@ -126,6 +126,8 @@ cdef uint32_t item_check(const Item* item, uint64_t seed) noexcept nogil
 cdef int publish(Item* item, uint16_t size, uint8_t kind, uint8_t flags, uint64_t seed) noexcept nogil
 # Note that a frame ends here. There must be room in the table.
 cdef int seal_frame(Header* header, uint32_t end) noexcept nogil
+# Note that no frame will come, and how many bytes are used.
+cdef int close_segment(Header* header) noexcept nogil
 # The account that holds; `next_account` is a copy of it that begins to hold by `turn_account`.
 cdef Account* account_of(Books* books) noexcept nogil
 cdef Account* next_account(Books* books) noexcept nogil

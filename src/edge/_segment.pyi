@@ -39,6 +39,9 @@ class SegmentMap(Mapping):
         The clicks and the unknown codes that are there then. May be done any number of times.
         """
 
+    used: int
+    """Bytes of the file that are needed: all of them until it is closed."""
+
     def close(self) -> None:
         """Note that nothing will be appended."""
 

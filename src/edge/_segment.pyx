@@ -193,6 +193,14 @@ cdef int _check_magic(const uint8_t* found, const char* magic, str name) except 
 
 # ---------------------------------------------------------------------------------------------------- public API
 
+cdef int close_segment(Header* header) noexcept nogil:
+    """No frame will come behind those that are there, and what is behind them is not needed."""
+    header.is_closed = 1
+    release_fence()                     # a segment that is not closed has as many bytes as its file
+    header.size = PAGE if header.frames == 0 else header.ends[min(header.frames, <uint32_t>FRAMES_MAX) - 1]
+    return 0
+
+
 cdef class Mapping:
 
     cdef int _open(self, object mapping, bint is_writable) except -1:
@@ -221,8 +229,8 @@ cdef class SegmentMap(Mapping):
 
     cdef int _check(self) except -1:
         _check_magic(self.header.magic, SEGMENT_MAGIC, "segment")
-        if self.header.size != self.size or self.header.edge_id_size > EDGE_ID_BYTES_MAX:
-            raise FormatError("truncated", f"a segment of {self.header.size} bytes has {self.size}")
+        if self.header.size < PAGE or self.header.edge_id_size > EDGE_ID_BYTES_MAX:
+            raise FormatError("value", f"the header of a segment says that it has {self.header.size} bytes")
         return 0
 
     cdef int _writable(self) except -1:
@@ -283,6 +291,8 @@ cdef class SegmentMap(Mapping):
         cdef Scan scan
         self._writable()
         memset(&scan, 0, sizeof(Scan))
+        # A power cut may leave a file that was cut already under a header from before.
+        self.header.size = min(self.header.size, self.size & ~<uint32_t>3)
         with nogil:
             _repair_sealed(self.header, &scan)
             _seal_rest(self.header, &scan)
@@ -290,7 +300,11 @@ cdef class SegmentMap(Mapping):
 
     def close(self):
         self._writable()
-        self.header.is_closed = 1
+        close_segment(self.header)
+
+    @property
+    def used(self):
+        return self.header.size
 
 
 @cython.final

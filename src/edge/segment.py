@@ -94,6 +94,11 @@ class Segment:
         """The bytes of a frame, for wire.frame."""
         return self._mapped.body(start, end)
 
+    @property
+    def used(self) -> int:
+        """Bytes of its file that are needed: all of them until it is closed."""
+        return self._mapped.used
+
     def recover(self, books: Ledger) -> None:
         """Make the segment of a dead writer whole: seal what is whole, count it in the ledger, close."""
         noted = self._mapped.noted
@@ -157,6 +162,20 @@ def _allocate(path: Path, size: int, writer: int, number: int, edge_id: str) -> 
         os.close(descriptor)
 
 
+def cut(path: Path) -> None:
+    """Give back what a closed segment does not use; raises OSError.
+
+    Only for a segment to which nobody appends through a mapping. Its readers look at frames, which stay. A quiet edge
+    closes a segment a minute: whole ones would fill the backlog with nothing within the hour.
+    """
+    try:
+        segment = Segment.open(path)
+        if segment.is_closed:
+            os.truncate(path, segment.used)
+    except (FileNotFoundError, FormatError):  # stored and deleted; or spoilt, which whoever ships it will say
+        return
+
+
 def sync(path: Path) -> None:
     """Have the disk hold what was written to a segment; one that is stored and deleted has nothing to hold."""
     try:
@@ -194,3 +213,4 @@ def _recover(path: Path, books: Ledger, is_same_boot: bool) -> None:
     segment = Segment.open(path, is_writable=True)
     if not (segment.is_closed and is_same_boot):
         segment.recover(books)
+    cut(path)

@@ -46,6 +46,7 @@ class Writer:
         self._supplying: asyncio.Task[None] | None = None
         self._supply_ms = 0  # when the directory is to be looked at again, whether or not a spare is there
         self._syncing: asyncio.Task[None] | None = None
+        self._retired: list[int] = []  # numbers of closed segments that are to be cut to what they use
         self._made: list[int] = []  # numbers of segments of which the disk may not know
         self._sync_ms = 0
         self._synced = 0  # number of the first segment that may have clicks that are not on the disk
@@ -63,6 +64,7 @@ class Writer:
         if not self._clicks.is_on or self._is_closed:
             return
         self._clicks.tend(now_ms, _wall_ms())
+        self._retired += self._clicks.take_retired()
         is_short = not self._clicks.has_spare and not self._trouble
         if _is_idle(self._supplying) and (is_short or now_ms >= self._supply_ms):
             self._supplying = asyncio.create_task(self._supply())
@@ -82,6 +84,8 @@ class Writer:
         spare = self._next - 1 if self._clicks.has_spare else None
         self._clicks.close()
         if self._ledger is not None:
+            for number in (*self._retired, *self._clicks.take_retired()):
+                segment.cut(segment.path_of(self._room.directory, self._ledger.writer, number))
             if spare is not None:
                 segment.path_of(self._room.directory, self._ledger.writer, spare).unlink(missing_ok=True)
             self._ledger.close()
@@ -92,7 +96,8 @@ class Writer:
         """Look how full the directory is, and have a spare."""
         self._supply_ms = monotonic_ms() + RETRY_MS
         try:
-            used = await asyncio.to_thread(self._look)
+            retired, self._retired = self._retired, []
+            used = await asyncio.to_thread(self._look, retired)
             self._clicks.is_crowded = used > self._room.bytes_max // 2
             self._counters.set("click_directory_bytes", used)
             if self._ledger is None:
@@ -105,8 +110,11 @@ class Writer:
         else:
             self._note("")
 
-    def _look(self) -> int:
+    def _look(self, retired: Sequence[int]) -> int:
         self._room.directory.mkdir(mode=segment.DIRECTORY_MODE, parents=True, exist_ok=True)
+        if self._ledger is not None:
+            for number in retired:
+                segment.cut(segment.path_of(self._room.directory, self._ledger.writer, number))
         return segment.used_bytes(self._room.directory)
 
     def _make(self, ledger: Ledger) -> SegmentMap:

@@ -187,7 +187,7 @@ def test_full_backlog_drops_unknown_codes_first(shards: Shards, tmp_path: Path) 
         full = '{reason="backlog_full"}'
         ask_until(edge, REQUEST, lambda: edge.metric("clicks_dropped_total", full), "links are dropped")
         used = sum(path.stat().st_size for path in (tmp_path / "clicks").glob("*.segment"))
-        assert used == 2**20
+        assert 2**20 - SEGMENT < used <= 2**20
         (report,) = reports(tmp_path)
         assert report.served == edge.metric("answers_total", '{status="302"}')
         # What is stored is deleted, and makes room.

@@ -14,7 +14,7 @@ from edge._clicklog import ClickLog
 from edge._counters import BLOCK_BYTES, Counters
 from edge.config import EdgeConfig
 from edge.ledger import Ledger
-from edge.segment import BacklogFullError, Room, Segment
+from edge.segment import BacklogFullError, Room, Segment, cut
 from tests.edge.clickbook import clicks_of
 from wire.click import Click
 from wire.errors import FormatError
@@ -132,6 +132,24 @@ def test_full_frames_and_segments_are_followed_by_others(author: Author) -> None
     assert author.clicks.segment == 1
     author.clicks.close()
     assert len(stored(author.room.directory)) == author.ledger.report(0).recorded == 2500
+
+
+def test_closed_segment_is_cut_to_what_it_uses(author: Author) -> None:
+    """Its frames stay; one that is under way keeps all its bytes, and may be cut at any time without harm."""
+    author.record(10)
+    path = author.path(0)
+    whole = path.stat().st_size
+    cut(path)
+    assert path.stat().st_size == whole
+    author.clicks.close()
+    assert author.clicks.take_retired() == [0]
+    cut(path)
+    cut(path)
+    (frame,) = Segment.open(path).frames()
+    assert path.stat().st_size == frame[1] < whole
+    assert len(stored(author.room.directory)) == 10
+    path.unlink()
+    cut(path)
 
 
 def test_old_segment_is_ended_by_its_age(author: Author) -> None:
