@@ -8,6 +8,7 @@ cdef enum:
     EVENTS_MANY = 8             # so many say that more have come meanwhile
     ROUNDS_MAX = 4              # of events handled in one turn then: asking again costs less than a turn does
     ACCEPTS_MAX = 64            # of one listening socket in one turn
+    HANDSHAKES_MS = 10          # of TLS likewise, and of those under way; a signature by RSA 4096 takes some 5
 
 
 cdef class Door:

@@ -18,9 +18,11 @@ Python object is made for a read, a request or an answer. Shards, timers and the
 
 cimport cython
 from libc.errno cimport ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
+from libc.stdint cimport int64_t
 
 from edge._client cimport address_of_sockaddr, sockaddr as client_sockaddr
 from edge._counters cimport ACCEPT_FAILURES, LIMIT_CONNECTIONS
+from edge._roster cimport SHAKING
 from edge._secure cimport SecureConnection
 from edge._socket cimport SocketConnection
 from edge._tls cimport Contexts
@@ -62,10 +64,14 @@ cdef class Door:
         """Called by the loop when any connection has an event."""
         cdef SocketConnection connection
         cdef int count, i, rounds
+        cdef int64_t late_ms = self.front.read_clock() + HANDSHAKES_MS
         for rounds in range(ROUNDS_MAX):
             count = self._set.wait()
             for i in range(count):
                 connection = <SocketConnection>self._set.events[i].data.ptr
+                # A handshake costs what a hundred answers do, so it waits for the next turn: the set tells of it again.
+                if connection._phase == SHAKING and self.front.read_clock() >= late_ms:
+                    continue
                 try:
                     connection._on_events(self._set.events[i].events)
                 except Exception as error:
@@ -77,8 +83,8 @@ cdef class Door:
     def _on_acceptable(self, int listener):
         """Called by the loop when clients wait to be accepted."""
         cdef int left = ACCEPTS_MAX
-        self.front.read_clock()
-        while left > 0 and self._accept_one(listener):
+        cdef int64_t late_ms = self.front.read_clock() + HANDSHAKES_MS
+        while left > 0 and self._accept_one(listener) and self.front.read_clock() < late_ms:
             left -= 1
         self._set.closed.clear()
 

@@ -26,6 +26,9 @@ cdef extern from "<openssl/ssl.h>" nogil:
 cdef extern from "<openssl/err.h>" nogil:
     void ERR_clear_error()
 
+cdef enum:
+    READS_MAX = 32              # of a socket within one call of OpenSSL; a record takes two, a client's flight up to eight
+
 
 cdef class Contexts:
     """A worker's certificates, ready for handshakes."""
@@ -34,5 +37,7 @@ cdef class Contexts:
     cdef size_t _count
     cdef object _find                   # called with the host that a client named, or None
 
-    cdef SSL* begin(self, int fd) except NULL   # the caller's to free, before `fd` is closed
+    # The caller's to free; `reads_left`, borrowed, must live as long. OpenSSL may read the socket so often, then
+    # it wants to read: the caller sets the number before each call.
+    cdef SSL* begin(self, int fd, int* reads_left) except NULL
     cdef int _select(self, SSL* ssl) except -2  # 0, or -1 if there is no certificate for the host

@@ -17,6 +17,9 @@ ctypedef int (*AlpnCallback)(
 ) noexcept
 ctypedef int (*HostCallback)(SSL* ssl, int* alert, void* argument) noexcept
 ctypedef int (*PasswordCallback)(char* out, int size, int is_writing, void* argument) noexcept
+ctypedef long (*BioCallback)(
+    BIO* bio, int operation, const char* data, size_t size, int number, long other, int result, size_t* processed
+) noexcept
 
 cdef extern from "<openssl/ssl.h>" nogil:
     ctypedef struct SSL_METHOD:
@@ -62,6 +65,13 @@ cdef extern from "<openssl/ssl.h>" nogil:
 cdef extern from "<openssl/pem.h>" nogil:
     ctypedef struct BIO:
         pass
+    BIO* SSL_get_rbio(const SSL* ssl)
+    void BIO_set_callback_ex(BIO* bio, BioCallback callback)
+    void BIO_set_callback_arg(BIO* bio, char* argument)
+    char* BIO_get_callback_arg(const BIO* bio)
+    void BIO_clear_retry_flags(BIO* bio)
+    void BIO_set_retry_read(BIO* bio)
+    int BIO_CB_READ
     BIO* BIO_new_mem_buf(const void* data, int size)
     int BIO_free(BIO* bio)
     X509* PEM_read_bio_X509(BIO* bio, X509** into, PasswordCallback callback, void* argument)
@@ -116,6 +126,25 @@ cdef int _on_host(SSL* ssl, int* alert, void* argument) noexcept:
     return SSL_TLSEXT_ERR_ALERT_FATAL
 
 
+cdef long _on_bio(
+    BIO* bio, int operation, const char* data, size_t size, int number, long other, int result, size_t* processed
+) noexcept:
+    """Let OpenSSL read its share of the socket; called before and after each operation.
+
+    SSL_read goes on until it has data. A client that sends records without any (KeyUpdate; in TLS 1.2 a ClientHello that
+    is refused as a renegotiation) would keep the worker in one call for as long as it sends.
+    """
+    cdef int* reads_left = <int*>BIO_get_callback_arg(bio)
+    if operation != BIO_CB_READ:
+        return result
+    if reads_left[0] == 0:
+        BIO_clear_retry_flags(bio)
+        BIO_set_retry_read(bio)
+        return -1
+    reads_left[0] -= 1
+    return result
+
+
 cdef SSL_CTX* _new_context(bytes ciphers, bytes ticket_key) except NULL:
     cdef SSL_CTX* context = SSL_CTX_new(TLS_server_method())
     if context == NULL:
@@ -168,11 +197,14 @@ cdef class Contexts:
             self._count += 1
             _load(self._shown[self._count - 1], pem)
 
-    cdef SSL* begin(self, int fd) except NULL:
+    cdef SSL* begin(self, int fd, int* reads_left) except NULL:
         cdef SSL* ssl = SSL_new(self._entry)
         if ssl == NULL or SSL_set_fd(ssl, fd) != 1:
             SSL_free(ssl)
+            ERR_clear_error()
             raise MemoryError("no memory for a TLS connection")
+        BIO_set_callback_arg(SSL_get_rbio(ssl), <char*>reads_left)
+        BIO_set_callback_ex(SSL_get_rbio(ssl), _on_bio)
         SSL_set_accept_state(ssl)
         return ssl
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from edge.ledger import MODE
-from edge.segment import DIRECTORY_MODE
 
 NAME: Final = "lock"
 PID_BYTES_MAX: Final = 20
@@ -21,8 +20,7 @@ class Claim:
         self._descriptor = -1
 
     def take(self) -> bool:
-        """Whether this process has the directory now; raises OSError. Makes the directory if there is none."""
-        self._path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        """Whether this process has the directory now; raises FileNotFoundError if there is none, and other OSErrors."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -40,7 +40,7 @@ log = structlog.get_logger("edge.clicks")
 TURN_MS: Final = 100  # how late an acknowledgement may be noticed
 LOOK_MS: Final = 250  # how late a sealed frame may be; nothing is looked at more often while nothing is in flight
 BATCH_FRAMES: Final = 8  # a megabyte in one pipeline, which a gigabit line takes in 8 ms
-CLAIM_MS: Final = 1000
+CLAIM_MS: Final = 250  # a worker that records clicks makes the directory
 AFRESH_MS: Final = 5000
 # While an edge stops, this long without any step forward ends its shipping: control is not there.
 QUIET_MS: Final = 500
@@ -65,12 +65,12 @@ class Shipper:
     """One process's turn at a directory. What it knows it has from the files; nothing of it needs to survive it."""
 
     def __init__(self, config: EdgeConfig, shipping: Shipping, stopping: asyncio.Event) -> None:
-        directory = directory_of(config.state_dir)
+        self._directory = directory_of(config.state_dir)
         self._config = config
         self._shipping = shipping
         self._stopping = stopping
-        self._claim = Claim(directory)
-        self._writers = Writers(directory)
+        self._claim = Claim(self._directory)
+        self._writers = Writers(self._directory)
         self._backlog = Backlog(config.click_frames_in_flight, config.click_ack_timeout_ms)
         self._carriers = Carriers(config.id, config.seeds, Store(config.state_dir), config.connect_timeout_ms)
         self._dispatch = Dispatch(self._backlog, self._carriers, shipping, config.click_stream_frames)
@@ -96,18 +96,19 @@ class Shipper:
             self._claim.release()
 
     async def _claimed(self) -> bool:
-        """Wait for the directory's lock; whether it came before the stop."""
-        is_told = False
-        while not self._claim.take():
-            if not is_told:
+        """Wait for the directory and its lock; whether both are there, at the stop at the latest."""
+        holder = ""
+        while not (self._directory.exists() and self._claim.take()):
+            if self._directory.exists() and self._claim.holder() != holder:
+                holder = self._claim.holder()
                 log.info(
                     "another process ships the clicks of this directory; this one waits for its end",
-                    directory=str(directory_of(self._config.state_dir)),
-                    pid=self._claim.holder(),
+                    directory=str(self._directory),
+                    pid=holder,
                 )
-                is_told = True
-            if await _is_set_within(self._stopping, CLAIM_MS):
+            if self._stopping.is_set():
                 return False
+            await _is_set_within(self._stopping, CLAIM_MS)
         return True
 
     async def _flush(self) -> None:

@@ -1,9 +1,10 @@
 """A frame as the value of a stream's entry: compressed where it pays.
 
-A frame has each text only once, so deflate finds half of what it would find in a log: level 1 leaves about two fifths.
-It costs some 2 ms for a full frame, several times what the rest of its way costs the edge. So `auto` compresses as long
-as frames are few, when it costs next to nothing, and leaves it when they are many: then the processor is what is short,
-and a stream is emptied at once. What is sent again may have another codec than before; its body is the same.
+A frame has each text only once; what deflate still finds are instants, ids and texts that resemble one another. Level 1
+leaves 28 % of a full frame (130 KB, 1,300 clicks) in 0.8 ms, and 46 % of one of five clicks; level 6 leaves 25 % in
+9.6 ms. 0.8 ms are twenty times what the rest of the packing costs, and it is the memory of shards that is saved. So
+`auto` compresses as long as frames are few, and leaves it when they are many: after an outage the backlog is to go as
+fast as it can. What is sent again may have another codec than before; its body is the same.
 """
 
 from typing import Final
@@ -13,8 +14,8 @@ from wire.frame import Frame
 
 # Frames of less gain nothing: the table of a compressed one has about a hundred bytes.
 BYTES_MIN: Final = 512
-# Of the body, in a second: eight full frames, about 2 % of a core.
-BYTES_PER_S: Final = 1 << 20
+# Of bodies, in a second: 32 full frames, 40,000 clicks, 2.5 % of a core.
+BYTES_PER_S: Final = 1 << 22
 
 
 class Packing:

@@ -14,7 +14,7 @@ HELP: Final[dict[str, tuple[str, Kind, str]]] = {
     "sent": ("frames_shipped_total", "counter", "Frames put on a stream, each time."),
     "resent": ("frames_resent_total", "counter", "Frames to be sent again: their shard or their entry was gone."),
     "acknowledged": ("frames_acknowledged_total", "counter", "Frames that control has stored."),
-    "set_aside": ("segments_set_aside_total", "counter", "Segments set aside for a person to look at."),
+    "set_aside": ("set_aside_total", "counter", "Files of clicks set aside for a person to look at."),
     "retired": ("segments_retired_total", "counter", "Segments deleted, all of their frames being stored."),
     "waits": ("stream_waits_total", "counter", "Times that a stream was full."),
     "plain_bytes": ("frame_bytes_total", "counter", "Bytes of the frames put on a stream, before compression."),

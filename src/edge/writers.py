@@ -136,21 +136,14 @@ class Writers:
                 found.set_aside += 1
 
     def _sort_out(self, writer: int) -> int:
-        """Take out what a dead writer's segments must not be recovered with; how many were set aside.
-
-        A writer that is killed while it makes a segment leaves one without a page, which nothing was written to.
-        """
+        """Take out what a dead writer's segments cannot be recovered with; how many were set aside."""
         count = 0
         for number in segment.numbers(self._directory, writer):
             path = segment.path_of(self._directory, writer, number)
             try:
                 Segment.open(path)
             except FormatError as error:
-                if _is_blank(path):
-                    path.unlink()
-                    continue
-                _set_aside(path, str(error))
-                count += 1
+                count += _discard(path, str(error))
         return count
 
     def _reports_of_dead(self, names: list[str]) -> list[Report]:
@@ -175,51 +168,61 @@ class Writers:
         if first is None:
             return
         try:
-            self._adopt_orphan(id_)
-            opened = Segment.open(self._path(id_))
+            is_over = self._is_over(id_.writer)
+            opened = self._open(id_, is_over)
             is_closed = opened.is_closed  # before the frames: those of a closed one are all that there will be
             frames = opened.frames(first)
         except FileNotFoundError:
             found.present.discard(id_)
             return
         except FormatError as error:
-            # A living writer may be making it at this moment.
-            if not self._is_alive(id_.writer):
-                self.set_aside(id_, str(error))
-                found.present.discard(id_)
-                found.set_aside += 1
+            # A living writer may be making it at this moment, and the next look finds out about one that died just now.
+            found.present.discard(id_)
+            found.set_aside += is_over and _discard(self._path(id_), str(error))
             return
         self._edge_ids[id_] = opened.edge_id
         # What was not sealed a moment ago is young; what lay here at the start may be as old as its segment.
         since_ms = opened.created_ms if is_first else _wall_ms()
         found.seen.append(Seen(id_, frames, is_closed, since_ms // 1000))
 
-    def _adopt_orphan(self, id_: SegmentId) -> None:
-        """Close a segment whose writer has no ledger: it is older than its segments, so that writer is long gone."""
-        if id_.writer in self._dead or ledger.path_of(self._directory, id_.writer).exists():
-            return
-        with self._path(id_).open("r+b") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise FormatError("truncated", "an empty file is no segment")
-            mapped = SegmentMap(mmap.mmap(file.fileno(), 0), True)
-        if not mapped.is_closed:
-            mapped.repair()
-            mapped.close()
+    def _open(self, id_: SegmentId, is_over: bool) -> Segment:
+        path = self._path(id_)
+        opened = _closed(path) if is_over else Segment.open(path)
+        if (opened.writer, opened.number) != id_:
+            raise FormatError("value", f"by its page it is {opened.writer:016x}-{opened.number:06d}")
+        return opened
 
-    def _is_alive(self, writer: int) -> bool:
-        try:
-            return writer not in self._dead and ledger.is_alive(ledger.path_of(self._directory, writer))
-        except FileNotFoundError:
-            return False
+    def _is_over(self, writer: int) -> bool:
+        """Whether the writer is dead and recovered; or it has no ledger, which is older than its segments."""
+        return writer in self._dead or not ledger.path_of(self._directory, writer).exists()
 
     def _path(self, id_: SegmentId) -> Path:
         return segment.path_of(self._directory, id_.writer, id_.number)
 
 
-def _is_blank(path: Path) -> bool:
-    """Whether nothing was ever written to it, not even what makes it a segment."""
+def _closed(path: Path) -> Segment:
+    """A segment to which nobody will append, closed if nobody has: its ledger was lost, or it lay aside."""
+    opened = Segment.open(path)
+    if not opened.is_closed:
+        with path.open("r+b") as file:
+            mapped = SegmentMap(mmap.mmap(file.fileno(), 0), True)
+        mapped.repair()
+        mapped.close()
+    return opened
+
+
+def _discard(path: Path, reason: str) -> bool:
+    """Take out a file that is no segment; whether it was set aside.
+
+    A writer that is killed while it makes a segment leaves one without a page, to which nothing was ever written.
+    """
     with path.open("rb") as file:
-        return not any(file.read(MAGIC_BYTES))
+        is_blank = not any(file.read(MAGIC_BYTES))
+    if is_blank:
+        path.unlink()
+    else:
+        _set_aside(path, reason)
+    return not is_blank
 
 
 def _set_aside(path: Path, reason: str) -> None:

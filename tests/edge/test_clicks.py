@@ -8,11 +8,12 @@ import pytest
 import redis
 
 from edge.segment import directory_of
+from edge.topology import Store
 from tests.edge.click_stand import Consumer, Recorder, killed_shipper, shipping
 from tests.edge.stand import DEADLINE_S, Shards, eventually, stalled
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
-from wire import keys
+from wire import keys, topology
 
 
 @pytest.fixture
@@ -345,3 +346,31 @@ def test_acknowledgements_of_others_are_left_alone(shard: RedisServer, tmp_path:
         recorder.click([2])
         recorder.close()
         eventually(lambda: drained(consumer, tmp_path) and not client.exists(key), "too many are cleared")
+
+
+def test_topology_on_disk_is_enough(shard: RedisServer, tmp_path: Path) -> None:
+    """No seed answers; the workers' last copy names the shards."""
+    with redis.Redis.from_url(shard.url) as client:
+        Store(str(tmp_path)).write(keys.TOPOLOGY, client.get(keys.TOPOLOGY))
+    recorder, consumer = Recorder(tmp_path), Consumer([shard])
+    recorder.click([1])
+    recorder.close()
+    with shipping(tmp_path, ["redis://127.0.0.1:1"]):
+        eventually(lambda: drained(consumer, tmp_path), "it is stored")
+    assert consumer.links() == [1]
+
+
+def test_frames_of_a_shard_that_leaves_the_topology_go_to_another(shards: Shards, tmp_path: Path) -> None:
+    """Nobody reads the stream of the shard that left; what it has is sent again without waiting for it."""
+    recorder = Recorder(tmp_path)
+    recorder.click([1])
+    recorder.close()
+    with shipping(tmp_path, [server.url for server in shards.servers], click_ack_timeout_ms=60_000) as counted:
+        eventually(lambda: counted.in_flight == 1, "the frame is in a stream")
+        taker = next(number for number, server in enumerate(shards.servers) if length(server))
+        staying = tuple(shard for number, shard in enumerate(shards.topology.shards) if number != taker)
+        document = topology.encode(topology.Topology(epoch=2, virtual_nodes=64, shards=staying))
+        Store(str(tmp_path)).write(keys.TOPOLOGY, document)
+        consumer = Consumer([shards.servers[1 - taker]])
+        eventually(lambda: drained(consumer, tmp_path), "the other one has it")
+    assert (consumer.links(), counted.resent) == ([1], 1)

@@ -50,7 +50,7 @@ class Wanted:
 
     def fits(self, sample: Sample) -> bool:
         """Whether the click is wanted."""
-        return self.link_id in (None, sample["link_id"]) and self.domain_id in (None, sample["domain_id"])
+        return self.link_id in (None, sample.get("link_id")) and self.domain_id in (None, sample.get("domain_id"))
 
 
 @dataclass(slots=True, eq=False)
@@ -168,7 +168,7 @@ class Audience:
                 reason="not_understood"
             )  # a newer process's; its clicks are stored all the same
             return
-        await self._name([sample["link_id"] for sample in samples])
+        await self._name({sample["link_id"] for sample in samples if sample.get("link_id")})
         samples.reverse()  # as they happened
         for follower in list(self._followers):
             self._give(follower, samples, skipped)
@@ -183,14 +183,14 @@ class Audience:
 
     def _shown(self, sample: Sample) -> Sample:
         """The click with the name of its link; both are null if the link is gone."""
-        if not sample["link_id"]:
+        if not sample.get("link_id"):
             return sample
         domain, code = self._names.get(sample["link_id"], (None, None))
         return sample | {"domain": domain, "code": code}
 
-    async def _name(self, link_ids: list[int]) -> None:
+    async def _name(self, link_ids: set[int]) -> None:
         """Learn the names of links that are not known yet. Without PostgreSQL they are shown by their id alone."""
-        unknown = list(set(link_ids) - self._names.keys() - {0})
+        unknown = list(link_ids - self._names.keys())
         if not unknown:
             return
         try:

@@ -23,8 +23,8 @@ SPAN_DAYS_DEFAULT: Final[dict[Unit, int]] = {"day": 30, "hour": 1}
 _CLOCK_CHANGES: Final = 8
 # No edge was there before, and date arithmetic stays far from where calendars and time zones end.
 YEARS: Final = range(2000, 2200)
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
-_INSTANT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})")
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_INSTANT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})", re.ASCII)
 _ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]{0,63}")
 
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# Each costs one range of an index, of as many rows as there are days.
-CANDIDATES_MAX: Final = 2000
+# Each costs a range of an index with as many rows as there are days. Where clicks are spread so evenly that more links
+# could be among the first, the answer says how much may be missing.
+CANDIDATES_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True)

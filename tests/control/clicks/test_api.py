@@ -194,7 +194,7 @@ def test_top_lists_the_most_clicked(bare_station: Station) -> None:
     assert (body["first"], body["last"], body["missed_max"]) == (day, day, 3)
 
 
-PROBLEMS = [
+PROBLEMS: list[tuple[str, dict[str, Any], int, str]] = [
     ("links/none/clicks", {}, 404, "link_not_found"),
     ("links/a b/clicks", {}, 404, "link_not_found"),
     ("links/none/clicks", {"domain": "none.example"}, 404, "domain_not_found"),

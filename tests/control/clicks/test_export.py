@@ -156,8 +156,7 @@ def test_a_million_rows_cost_no_memory(keeper: Station, kind: str) -> None:
             size += len(chunk)
     assert lines == MANY_ROWS + (1 if kind == "csv" else 2)
     grown = _peak_bytes(keeper.server.pid) - before
-    print(f"{kind}: {size / 1e6:.0f} MB, memory grew by {grown / 1e6:.1f} MB")
-    assert grown < MEMORY_BYTES_MAX < size
+    assert grown < MEMORY_BYTES_MAX < size, f"{size} bytes were sent, memory grew by {grown}"
 
 
 def _backends(station: Station) -> int:
@@ -207,8 +206,8 @@ def test_an_export_that_breaks_off_is_not_taken_for_whole(keeper: Station) -> No
         assert answer.status_code == 200
         chunks = answer.iter_bytes()
         next(chunks)
-        query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND pid <> pg_backend_pid()"
-        assert fetch(keeper.database_url, query) == [(True,)]
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY%'"
+        assert fetch(keeper.database_url, end) == [(True,)]
         with pytest.raises(httpx.RemoteProtocolError):
             for _ in chunks:
                 pass

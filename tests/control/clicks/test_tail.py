@@ -16,6 +16,7 @@ from control.clicks import audience, events, tail
 from control.clicks.audience import Event, Follower, Wanted
 from control.clicks.tail import SAMPLES_PER_S_MAX, Tail
 from control.shards.connection import connect
+from tests.control.clicks.depot import Segment, send
 from tests.control.station import DEADLINE_S, Station, eventually
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
@@ -87,6 +88,17 @@ def test_a_click_is_told_with_the_name_of_its_link(station: Station, shards: lis
         assert client.event()[1]["code"] == "wp-login"
         _publish(shards[0], _sample(999))
         assert client.event()[1]["code"] is None
+
+
+def test_a_click_is_told_when_it_is_stored(station: Station, shards: list[RedisServer]) -> None:
+    """From an edge's frame on a stream, by the process that counts it."""
+    link = station.create("https://a.example/", code="abc")
+    with _following(station, "?code=abc") as client:
+        send(shards[0], Segment().cut([link["id"]]))
+        name, data = client.event()
+        assert (name, data["code"], data["class"], data["browser"]) == ("click", "abc", "human", "Firefox")
+    answer = station.client.get("/api/v1/links/abc/clicks").json()
+    assert (answer["total"], answer["humans"]) == (1, 1)
 
 
 def test_a_follower_hears_what_it_asked_for(station: Station, shards: list[RedisServer]) -> None:
