@@ -138,8 +138,11 @@ async def link_documents(connection: Connection, groups: Groups) -> list[bytes |
             """
             SELECT link_id, day, document FROM unnest($1::bigint[], $2::integer[]) AS wanted(link_id, day)
             JOIN click_link_days USING (link_id, day)
+            WHERE day BETWEEN $3 AND $4  -- by which PostgreSQL leaves out the partitions of other months
             """,
             *map(list, zip(*page, strict=True)),
+            min(groups.days),
+            max(groups.days),
         )
         found.update(((row["link_id"], row["day"]), row["document"]) for row in rows)
     return [found.get(key) for key in keys]

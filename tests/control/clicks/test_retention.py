@@ -194,4 +194,4 @@ async def _where(depot: Depot) -> dict[str, int]:
         "SELECT tableoid::regclass::text, count(*) FROM click_link_days GROUP BY 1 "
         "UNION ALL SELECT tableoid::regclass::text, count(*) FROM click_rows GROUP BY 1"
     )
-    return dict(rows)  # type: ignore[arg-type]
+    return dict(rows)

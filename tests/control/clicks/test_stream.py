@@ -6,6 +6,7 @@ import redis
 
 from control.clicks import stream
 from control.clicks.tasks import LagWatch
+from control.shards.connection import ShardConnection
 from tests.control.clicks.depot import CLAIM_IDLE_MS, Depot, Segment, plain_sum, play, send, some_frames, waiting
 from tests.stack.server import RedisServer
 from wire import keys
@@ -117,7 +118,7 @@ def test_dead_consumers_are_forgotten_unless_they_hold_something(database_url: s
         await asyncio.sleep(0.005)  # idle for more than forget_ms, by the shard's clock
         assert await stream.retire_dead(connection, b"idle-0", forget_ms=1) == 4
         with redis.Redis.from_url(shards[0].url) as client:
-            names = {one["name"] for one in client.xinfo_consumers(keys.CLICKS, keys.CLICKS_GROUP)}  # type: ignore[union-attr]
+            names = {one["name"] for one in client.xinfo_consumers(keys.CLICKS, keys.CLICKS_GROUP)}
         assert names == {b"dead", b"idle-0"}
         await connection.close()
 
@@ -165,7 +166,7 @@ def test_lag_is_measured_while_nobody_consumes(database_url: str, shards: list[R
         await depot.eventually(lambda: _shown(depot, 0), "no lag")
         assert waiting(shards[0]) == 0
 
-    async def _older(connection: stream.ShardConnection, oldest_ms: int) -> stream.Lag | None:
+    async def _older(connection: ShardConnection, oldest_ms: int) -> stream.Lag | None:
         lag = await stream.measure(connection)
         return lag if lag.oldest_ms > oldest_ms else None
 
