@@ -266,7 +266,6 @@ class Budgets:
         return True
 
 
-<<<<<<< HEAD
 # ---- control.clicks
 
 
@@ -284,7 +283,8 @@ def agent_reader() -> Callable[[bytes], tuple[str, str, bool]]:
         return family(text, browsers), "" if is_bot else family(text, systems), is_bot
 
     return read
-=======
+
+
 # ---- edge._clicklog
 
 
@@ -313,4 +313,3 @@ class ClickLog:
 
     def _append(self, kind: int, content: bytes) -> None:
         self._buffer += struct.pack("<HBBI", len(content) + 8, kind, 0, zlib.crc32(content)) + content
->>>>>>> c-log

@@ -37,7 +37,7 @@ from edge._counters cimport (
 from edge._http cimport HEAD, parse_head
 from edge._ring cimport xxh64_of
 from edge._segment cimport (
-    CLICK, CODE_BYTES_MAX, FRAME_BYTES_MAX, FRAMES_MAX, IS_HEAD, IS_TLS, OPTED_OUT, PAGE, TEXT, TEXT_BYTES_MAX,
+    CLICK, CODE_BYTES_MAX, FRAME_BYTES_MAX, FRAMES_MAX, IS_HEAD, IS_TLS, NO_AGENT, OPTED_OUT, PAGE, TEXT, TEXT_BYTES_MAX,
     UNKNOWN_CODE, ClickItem, Item, TextItem, account_of, frame_seed, next_account, publish, seal_frame, turn_account,
 )
 
@@ -126,6 +126,7 @@ cdef class ClickLog:
         cdef Text[VISIT_TEXTS] texts
         cdef int i
         visit.flags = (IS_HEAD if head.method == HEAD else 0) | (IS_TLS if is_tls else 0)
+        visit.flags |= 0 if self._has_text[0] else NO_AGENT
         visit.address_size = 0
         visit.code.size = 0
         for i in range(VISIT_TEXTS):

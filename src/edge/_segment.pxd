@@ -36,6 +36,7 @@ cdef enum ClickFlag:            # wire.click.Flag
     UNKNOWN_CODE = 4
     OPTED_OUT = 8
     STALE = 16
+    NO_AGENT = 32
 
 
 cdef packed struct Item:

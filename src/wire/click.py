@@ -64,9 +64,10 @@ class Flag(enum.IntFlag):
     UNKNOWN_CODE = 4  # answered 404: there is no such link
     OPTED_OUT = 8  # the client asked not to be tracked, and that is honoured: no address, no texts
     STALE = 16  # answered from L1 while neither shard nor PostgreSQL could say
+    NO_AGENT = 32  # by the edge's settings no User-Agent is recorded: none there says nothing of the client
 
 
-_FLAGS_KNOWN: Final = 31
+_FLAGS_KNOWN: Final = 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -218,6 +218,7 @@ def test_each_field_has_a_switch(shards: Shards, tmp_path: Path, name: str) -> N
         for click in clicks(tmp_path, 2):
             texts = {field: getattr(click, field) for field in ("user_agent", "referrer", "query")}
             assert [field for field, text in texts.items() if not text] == [name]
+            assert (click.flags == Flag.NO_AGENT) == (name == "user_agent")
 
 
 @pytest.mark.parametrize("signal", ["Sec-GPC: 1\r\n", "DNT: 1\r\n"])

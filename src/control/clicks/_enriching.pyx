@@ -12,10 +12,10 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from control.clicks._clicks cimport HEAD, PREVIEW, Row
+from control.clicks._clicks cimport HEAD, HUMAN, PREVIEW, Row
 from control.clicks._document cimport CLICK_DIMENSIONS, VALUE_BYTES_MAX
 from control.clicks._grouping cimport Grouping
-from control.clicks._items cimport ADDRESS_BYTES_MAX, FLAG_HEAD, Click
+from control.clicks._items cimport ADDRESS_BYTES_MAX, FLAG_HEAD, FLAG_NO_AGENT, FLAG_OPTED_OUT, Click
 from control.clicks._pause cimport let_others_run
 from control.clicks._siphash cimport siphash_of
 from control.clicks._ranking cimport Ranking
@@ -122,7 +122,12 @@ cdef int _fill_row(_Enriching run, const Click* click, Row* row, bint has_salt, 
     cdef Place* place
     memset(row.values, 0, sizeof(row.values))
     row.code = click.code
-    row.kind = HEAD if click.flags & FLAG_HEAD else agent.kind
+    if click.flags & FLAG_HEAD:
+        row.kind = HEAD
+    elif click.flags & (FLAG_OPTED_OUT | FLAG_NO_AGENT):
+        row.kind = HUMAN                        # a missing User-Agent is a bot's only where one would be recorded
+    else:
+        row.kind = agent.kind
     row.has_visitor = has_salt and click.address_size > 0
     if row.has_visitor:
         row.visitor = _hash_visitor(agent.agent_hash, click, salt)

@@ -8,6 +8,7 @@ cdef enum:
     FLAG_UNKNOWN_CODE = 4
     FLAG_OPTED_OUT = 8
     FLAG_STALE = 16
+    FLAG_NO_AGENT = 32
     FRAME_BYTES_MAX = 128 * 1024        # wire.click's, likewise
     ADDRESS_BYTES_MAX = 16
     FRAME_TEXTS_MAX = 10_922            # FRAME_BYTES_MAX // 12: an item is no smaller

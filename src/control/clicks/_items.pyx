@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 cdef enum:
     KIND_TEXT = 1
     KIND_CLICK = 2
-    FLAGS_KNOWN = 31
+    FLAGS_KNOWN = 63
     ITEM_BYTES_MIN = 12
     TEXT_HEAD_BYTES = 10
     TEXT_BYTES_MAX = 255

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from control.clicks import store
-from control.clicks._fold import LINK_SCOPE, Batch, FoldError, Groups, summarise
+from control.clicks._fold import LINK_SCOPE, Batch, FoldError, Groups
 from control.clicks.model import Dead
 from control.db import Connection
 
@@ -39,7 +39,7 @@ async def _merged(scope: int, groups: Groups, documents: Documents) -> tuple[lis
     try:
         return await asyncio.to_thread(groups.merge, documents), []
     except FoldError:
-        faults = [_fault(document) for document in documents]
+        faults = groups.faults(documents)
         if not any(faults):
             raise
         dead = [
@@ -54,12 +54,3 @@ async def _merged(scope: int, groups: Groups, documents: Documents) -> tuple[lis
         ]
         readable = [None if fault else document for document, fault in zip(documents, faults, strict=True)]
         return await asyncio.to_thread(groups.merge, readable), dead
-
-
-def _fault(document: bytes | None) -> str:
-    """Why a stored document cannot be read; "" if it can."""
-    try:
-        summarise([] if document is None else [(0, document)])
-    except FoldError as error:
-        return str(error)
-    return ""

@@ -1,8 +1,8 @@
 """The commands of the consumer group on a shard's stream.
 
-An entry is in one of three places: not delivered yet, pending with a consumer, or gone. It leaves the stream in the
-same step in which it leaves the group (MULTI), so nothing is left in the stream that no consumer will ever get. What
-got there all the same, because somebody removed a consumer by hand, is found by `claim_lost`.
+An entry is in one of three places: not delivered yet, pending with a consumer, or gone. It leaves the stream first and
+the group then, so what a cut leaves half done is a pending id without an entry, which whoever finds it drops. An entry
+in the stream that no consumer will ever get, because somebody removed a consumer by hand, is found by `claim_lost`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,10 +23,8 @@ ACK_EXPIRES_MS: Final = 3_600_000
 CONSUMERS_MAX: Final = 1000
 _KEY: Final = keys.CLICKS
 _GROUP: Final = keys.CLICKS_GROUP
-_SCRIPTS: Final = {
-    name: resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
-    for name in ("group", "retire", "lag")
-}
+# A shard whose memory is full runs no scripts, and must be emptied all the same: only a new group needs this one.
+_SCRIPTS: Final = {"group": resources.files(__package__).joinpath("group.lua").read_text(encoding="utf-8")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ async def connect_stream(shard: Shard) -> ShardConnection:
     """A connection to the shard, on which the group is there."""
     connection = await connect(shard.id, shard.url, _SCRIPTS)
     try:
-        await connection.execute("EVALSHA", connection.scripts["group"], 1, _KEY, _GROUP)
+        await _ensure_group(connection)
     except BaseException:
         await connection.close()
         raise
@@ -68,9 +66,13 @@ async def claim(connection: ShardConnection, consumer: bytes, idle_ms: int, curs
 
 async def claim_lost(connection: ShardConnection, consumer: bytes) -> list[Entry]:
     """Entries at the head of the stream that were delivered and are pending with nobody."""
-    pending, groups = await connection.pipeline([("XPENDING", _KEY, _GROUP), ("XINFO", "GROUPS", _KEY)])
-    delivered = next(_delivered(group) for group in groups if _member(group, b"name") == _GROUP)
-    end = b"(" + pending[1] if pending[0] else delivered
+    # In this order: what was delivered by the first answer, is still there, and is older than all that is pending by
+    # the second, is with nobody. An entry leaves the stream before it leaves the pending ones.
+    groups = await connection.execute("XINFO", "GROUPS", _KEY)
+    end = next(_member(group, b"last-delivered-id") for group in groups if _member(group, b"name") == _GROUP)
+    oldest = await _oldest_pending(connection)
+    if oldest is not None:
+        end = b"(" + oldest
     ids = [item[0] for item in await connection.execute("XRANGE", _KEY, "-", end, "COUNT", READ_ENTRIES_MAX)]
     if not ids:
         return []
@@ -83,35 +85,56 @@ async def finish(
 ) -> None:
     """Remove entries, and tell the edges what is committed.
 
-    Removed first: that frees memory, which a shard that is full needs before it takes an acknowledgement. One that gets
-    lost here is given when the edge sends the frame again.
+    Removed first: that frees memory, which a shard that is full needs before it takes an acknowledgement (and before it
+    takes a MULTI). An acknowledgement that gets lost here is given when the edge sends the frame again.
     """
-    commands: list[Command] = [
-        ("MULTI",),
-        ("XACK", _KEY, _GROUP, *ids),
-        ("XDEL", _KEY, *ids),
-        ("EXEC",),
-        *_acknowledgements(arrivals, reports),
-    ]
-    await connection.pipeline(commands)
+    removals: list[Command] = [("XDEL", _KEY, *ids), ("XACK", _KEY, _GROUP, *ids)]
+    await connection.pipeline(removals + _acknowledgements(arrivals, reports))
 
 
 async def retire_dead(connection: ShardConnection, consumer: bytes, forget_ms: int) -> int:
-    """Forget consumers that hold nothing and have not been heard of for long; returns how many."""
+    """Forget consumers that hold nothing and have not been heard of for long; returns how many.
+
+    One that reads between the question and its removal loses what it read to nobody, where `claim_lost` finds it.
+    """
     found = await connection.execute("XINFO", "CONSUMERS", _KEY, _GROUP)
     dead = [
         _member(one, b"name")
         for one in found
         if _member(one, b"pending") == 0 and _member(one, b"idle") > forget_ms and _member(one, b"name") != consumer
     ]
-    script = connection.scripts["retire"]
-    commands = [("EVALSHA", script, 1, _KEY, _GROUP, name) for name in dead[:CONSUMERS_MAX]]
-    return sum(await connection.pipeline(commands)) if commands else 0
+    commands = [("XGROUP", "DELCONSUMER", _KEY, _GROUP, name) for name in dead[:CONSUMERS_MAX]]
+    return len(await connection.pipeline(commands)) if commands else 0
 
 
 async def measure(connection: ShardConnection) -> Lag:
-    """What waits now."""
-    return Lag(*await connection.execute("EVALSHA", connection.scripts["lag"], 1, _KEY, _GROUP))
+    """What waits now. Entries that consumers have are older than those that nobody got yet."""
+    length, size, pending, (seconds, micros) = await connection.pipeline(
+        [("XLEN", _KEY), ("MEMORY", "USAGE", _KEY), ("XPENDING", _KEY, _GROUP), ("TIME",)]
+    )
+    oldest = pending[1]
+    if length and oldest is None:
+        oldest = next((item[0] for item in await connection.execute("XRANGE", _KEY, "-", "+", "COUNT", 1)), None)
+    if not length or oldest is None:
+        return Lag()
+    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    return Lag(length, size or 0, pending[0], max(0, now_ms - int(oldest.partition(b"-")[0])))
+
+
+async def _ensure_group(connection: ShardConnection) -> None:
+    is_there = await connection.execute("EXISTS", _KEY)
+    groups = await connection.execute("XINFO", "GROUPS", _KEY) if is_there else []
+    if not any(_member(group, b"name") == _GROUP for group in groups):
+        await connection.execute("EVALSHA", connection.scripts["group"], 1, _KEY, _GROUP)
+
+
+async def _oldest_pending(connection: ShardConnection) -> bytes | None:
+    """The oldest id that a consumer has; ids whose entries are gone are dropped on the way."""
+    while True:
+        oldest: bytes | None = (await connection.execute("XPENDING", _KEY, _GROUP))[1]
+        if oldest is None or await connection.execute("XRANGE", _KEY, oldest, oldest):
+            return oldest
+        await connection.execute("XACK", _KEY, _GROUP, oldest)
 
 
 async def _read(connection: ShardConnection, consumer: bytes, after: bytes, *options: Any) -> list[Entry]:
@@ -139,8 +162,3 @@ def _acknowledgements(arrivals: Iterable[Arrival], reports: Iterable[Report]) ->
 def _member(flat: Sequence[Any], name: bytes) -> Any:
     """The value of a name in a reply of names and values by turns."""
     return flat[flat.index(name) + 1]
-
-
-def _delivered(group: Sequence[Any]) -> bytes:
-    delivered: bytes = _member(group, b"last-delivered-id")
-    return delivered

@@ -132,6 +132,7 @@ def _values(click: Click, fact: PlainFacts, enricher: PlainEnricher) -> dict[str
 
 def _count(day: PlainDay, click: Click, values: dict[str, str], enricher: PlainEnricher) -> None:
     kind = ("human", "bot", "preview")[enricher.agent(click.user_agent)[3]]
+    kind = "human" if click.flags & (Flag.OPTED_OUT | Flag.NO_AGENT) else kind
     kind = "head" if click.flags & Flag.HEAD else kind
     day.kinds[kind] += 1
     if kind in ("human", "bot"):
