@@ -79,7 +79,8 @@ class Follower:
         """All that has come in, waiting for it at most so long."""
         if not self._filled.is_set():
             try:
-                await asyncio.wait_for(self._filled.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._filled.wait()
             except TimeoutError:
                 return []
         self._filled.clear()
@@ -130,7 +131,8 @@ class Audience:
             pulse.beat()
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), TOPOLOGY_INTERVAL_S if self._followers else None)
+                async with asyncio.timeout(TOPOLOGY_INTERVAL_S if self._followers else None):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 

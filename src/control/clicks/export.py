@@ -97,7 +97,8 @@ class Exports:
 
         async def put(data: bytes | bytearray) -> None:
             try:
-                await asyncio.wait_for(chunks.put(bytes(data)), STALL_S)
+                async with asyncio.timeout(STALL_S):  # wait_for can lose a cancellation that comes with the room
+                    await chunks.put(bytes(data))
             except TimeoutError as error:
                 raise Error("export_stalled", f"the client has taken nothing for {STALL_S:.0f} s") from error
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from control.clicks import export, rows_query
+from control.clicks import export, partitions, rows_query
 from control.clicks import span as spans
 from control.clicks.export import EXPORTS_MAX, Exports
 from control.clicks.queries import ACCOUNT
@@ -41,8 +41,17 @@ FROM generate_series(1, $1) AS i
 
 @pytest.fixture
 def keeper(station_factory: StationFactory, database_url: str) -> Station:
-    """A control plane that keeps single clicks."""
-    return station_factory(database_url, [], POINTSMAN_CLICKS_RAW="on")
+    """A control plane that keeps single clicks and has made its partitions: making one waits for whoever reads."""
+    station = station_factory(database_url, [], POINTSMAN_CLICKS_RAW="on")
+    today = datetime.now(UTC).date()
+    months = set(partitions.wanted(today - timedelta(days=KEEPING.segments_days), today))
+
+    async def made(database: Database) -> bool:
+        async with database.connection() as connection:
+            return months <= set(await partitions.existing(connection, partitions.ROWS))
+
+    eventually(lambda: with_database(database_url, made), "partitions")
+    return station
 
 
 def _fill(station: Station, rows: int) -> None:
