@@ -16,8 +16,9 @@ from control.clicks import store
 from control.db import Connection, Database
 
 AHEAD_MONTHS: Final = 2
-# For whoever reads the table while its partition goes. A query that takes longer is left alone, until the next time.
-DROP_LOCK_TIMEOUT_MS: Final = 1000
+# For whoever reads the table while a partition comes or goes. A query that takes longer is left alone until the next
+# time: an export may take an hour, and storing waits for whoever makes a partition.
+LOCK_TIMEOUT_MS: Final = 1000
 # Moving what came too early: a month of rows at worst, when control was not running.
 MOVE_TIMEOUT_S: Final = 600.0
 _EPOCH: Final = date(1970, 1, 1)
@@ -110,14 +111,20 @@ async def existing(connection: Connection, table: Table) -> list[Month]:
 
 
 async def make(database: Database, table: Table, months: list[Month]) -> int:
-    """Make the partitions that are missing; returns how many."""
+    """Make the partitions that are missing; returns how many.
+
+    One that readers are in the way of waits for another time, and what belongs there in the default one.
+    """
     async with database.connection() as connection:
         there = set(await existing(connection, table))
     made = 0
     for month in months:
         if month not in there:
-            async with database.transaction() as connection:
-                made += await _make(connection, table, month)
+            try:
+                async with database.transaction() as connection:
+                    made += await _make(connection, table, month)
+            except asyncpg.LockNotAvailableError:
+                break
     return made
 
 
@@ -126,7 +133,7 @@ async def drop(database: Database, table: Table, month: Month) -> bool:
     name = partition_name(table, month)
     try:
         async with database.transaction() as connection:
-            await connection.execute(f"SET LOCAL lock_timeout = {DROP_LOCK_TIMEOUT_MS}")
+            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
             await connection.execute(f"DROP TABLE IF EXISTS {name}")
     except asyncpg.LockNotAvailableError:
         return False
@@ -138,6 +145,9 @@ async def _make(connection: Connection, table: Table, month: Month) -> bool:
     await store.begin_merge(connection)
     if month in await existing(connection, table):
         return False  # another control process was quicker
+    await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+    # What moving and attaching would wait for in the end, before anything was moved.
+    await connection.execute(f"LOCK TABLE {table.name}_default IN ACCESS EXCLUSIVE MODE")
     low, high = table.bound(month.first), table.bound(month.next().first)
     await connection.execute(f"CREATE TABLE {name} (LIKE {table.name} INCLUDING ALL){table.storage}")
     await connection.execute(

@@ -5,7 +5,7 @@ is a document (`wire.document`) with `clicks`, newest first, and `skipped`: how 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from control.errors import Error
@@ -20,6 +20,7 @@ LISTENERS_CHECK_S: Final = 1.0
 _WINDOW_S: Final = 1.0
 
 Sample = dict[str, Any]
+Newest = Callable[[int], Sequence[Sample]]
 
 
 class Tail:
@@ -30,14 +31,18 @@ class Tail:
         self._window_s = 0.0
         self._left = SAMPLES_PER_S_MAX
 
-    async def offer(self, connection: ShardConnection, samples: Sequence[Sample]) -> None:
-        """Publish some of `samples`, newest first, if anybody follows through this shard; at most SAMPLES_PER_S_MAX a
-        second of all that this process stores. Raises Error("shard_unavailable")."""
-        if not samples or not await self._is_heard(connection):
+    async def offer(self, connection: ShardConnection, count: int, newest: Newest) -> None:
+        """Publish some of the `count` clicks of a batch if anybody follows through this shard, at most
+        SAMPLES_PER_S_MAX a second of all that this process stores. `newest` gives so many, and is asked only then.
+
+        Raises Error("shard_unavailable").
+        """
+        if not count or not await self._is_heard(connection):
             return
-        chosen = samples[: self._take(len(samples))]
-        if chosen:
-            await connection.execute("PUBLISH", keys.CLICKS_TAIL, encode(chosen, len(samples) - len(chosen)))
+        taken = self._take(count)
+        if taken:
+            chosen = newest(taken)
+            await connection.execute("PUBLISH", keys.CLICKS_TAIL, encode(chosen, count - len(chosen)))
 
     async def _is_heard(self, connection: ShardConnection) -> bool:
         now_s = asyncio.get_running_loop().time()

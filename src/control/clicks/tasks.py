@@ -36,10 +36,8 @@ BATCH_ENTRIES_MAX: Final = 512
 # own, which the group makes anew.
 FORGET_CONSUMERS_MS: Final = 3_600_000
 RETIRE_INTERVAL_S: Final = 600.0
-# What the live tail can show of a batch.
-SAMPLES_MAX: Final = 50
 
-Offer = Callable[[ShardConnection, Sequence[dict[str, Any]]], Awaitable[None]]
+Offer = Callable[[ShardConnection, int, Callable[[int], Sequence[dict[str, Any]]]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +48,7 @@ class Tools:
     intake: Intake
     metrics: Metrics
     claim_idle_ms: int
-    # Called after each batch with the newest of its clicks.
+    # Called after each batch with how many clicks it has, and what gives the newest of them.
     offer: Offer | None = None
 
 
@@ -142,7 +140,7 @@ class Consumer:
         await stream.finish(shard, [entry.id for entry in entries], outcome.acknowledged, outcome.final)
         self._measure(work, outcome, asyncio.get_running_loop().time() - begun)
         if self._tools.offer is not None and outcome.batch is not None:
-            await self._tools.offer(shard, outcome.batch.samples(SAMPLES_MAX))
+            await self._tools.offer(shard, len(outcome.batch), outcome.batch.samples)
 
     def _measure(self, work: Work, outcome: Outcome, took_s: float) -> None:
         metrics = self._tools.metrics.clicks

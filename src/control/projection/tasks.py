@@ -1,6 +1,7 @@
 """The projector and its company: what runs in the background of every control process."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -67,10 +68,10 @@ class Projector:
                     await self._wait()
 
     async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._woken.wait(), POLL_INTERVAL_S)
-        except TimeoutError:
-            return
+        # Not wait_for: until Python 3.12 it may swallow a cancellation that comes with the wake-up.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_INTERVAL_S):
+                await self._woken.wait()
 
     async def _project(self, connection: Connection) -> bool:
         """One batch; whether the outbox had no more than that."""

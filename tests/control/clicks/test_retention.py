@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import asyncpg
 import pytest
 
-from control.clicks import partitions, retention
+from control.clicks import partitions, retention, store
 from control.clicks.partitions import LINK_DAYS, ROWS, Month, day_of
 from control.clicks.retention import Keep
 from tests.control.clicks.depot import OPTIONS, Depot, Segment, plain_sum, play, some_frames
@@ -173,6 +173,22 @@ def test_partition_that_is_being_read_is_left_for_the_next_time(database_url: st
         await retention.apply(depot.database, KEEP, NOW)
         async with depot.database.connection() as connection:
             assert await partitions.existing(connection, ROWS) == []
+
+    play(database_url, [], work)
+
+
+def test_partition_that_readers_are_in_the_way_of_is_made_another_time(database_url: str) -> None:
+    """Nor does storing wait behind one that waits for a long export."""
+
+    async def work(depot: Depot) -> None:
+        reader = await asyncpg.connect(database_url)
+        await reader.execute("BEGIN; SELECT count(*) FROM click_rows")
+        assert await partitions.make(depot.database, ROWS, [Month(2020, 1), Month(2020, 2)]) == 0
+        async with depot.database.transaction() as connection:
+            await store.begin_merge(connection)
+            assert await partitions.existing(connection, ROWS) == []
+        await reader.close()
+        assert await partitions.make(depot.database, ROWS, [Month(2020, 1), Month(2020, 2)]) == 2
 
     play(database_url, [], work)
 

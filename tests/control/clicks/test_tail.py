@@ -214,7 +214,7 @@ def test_a_tail_that_nobody_hears_is_not_published(redis_factory: RedisFactory) 
         connection = await connect("shard-0", server.url)
         publisher = Tail()
         for _ in range(100):
-            await publisher.offer(connection, [_sample(7)])
+            await publisher.offer(connection, 1, lambda _: [_sample(7)])
         await connection.close()
         with redis.Redis.from_url(server.url) as client:
             stats: Any = client.info("commandstats")
@@ -237,8 +237,8 @@ def test_a_tail_has_a_highest_rate(redis_factory: RedisFactory) -> None:
         async def run() -> None:
             connection = await connect("shard-0", server.url)
             publisher = Tail()
-            await publisher.offer(connection, [_sample(number) for number in range(SAMPLES_PER_S_MAX + 30)])
-            await publisher.offer(connection, [_sample(1)])
+            await publisher.offer(connection, SAMPLES_PER_S_MAX + 30, lambda count: list(map(_sample, range(count))))
+            await publisher.offer(connection, 1, lambda _: [_sample(1)])
             await connection.execute("PUBLISH", keys.CLICKS_TAIL, b"end")
             await connection.close()
 
