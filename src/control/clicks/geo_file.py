@@ -1,9 +1,10 @@
 """The operator's database of places, followed while it is replaced.
 
 A mapped file that somebody cuts or rewrites in place kills the process that reads it (SIGBUS), or answers from halves
-of two databases. So what is mapped is a copy of our own, in a file without a name in the directory for temporary files:
+of two databases; one that is damaged may do either. So what is mapped is a copy of our own, in a file without a name in
+the directory for temporary files, which another process has read through (`geo_check`):
 
-    look ──another file, or changed──▶ settle ──2 s unchanged──▶ copy ──end reached, still unchanged──▶ check ─▶ in use
+    look ──another file, or changed──▶ settle ──2 s unchanged──▶ copy ──end reached──▶ check ──still unchanged──▶ in use
       ▲                                   │ changed again: from the start                                │ bad
       └───────────────────────────────────┴──────────────────────────── say so once, keep the old one ◀──┘
 
@@ -12,6 +13,8 @@ Each `step` does a bounded part of it, between two batches.
 
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,6 +32,10 @@ RETRY_S: Final = 60.0
 CHUNK_BYTES: Final = 4 * 2**20
 # Some times the largest that is sold; a mistaken path must not fill the disk.
 FILE_BYTES_MAX: Final = 2 * 2**30
+
+# The largest that is sold takes a quarter of a minute.
+CHECK_S: Final = 300.0
+REASON_BYTES_MAX: Final = 4096
 
 # Device, inode, size, and the instant of the last change.
 Signature = tuple[int, int, int, int]
@@ -59,6 +66,12 @@ class GeoFile:
         self._watch(self._path, settle_s=0.0)
         while self._copy is not None:
             self._proceed(self._path, self._copy)
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait for the check, if one is under way."""
+        if self._copy is not None:
+            self._copy.wait()
 
     def step(self) -> bool:
         """Do the next part; whether `places` is another one since this call."""
@@ -90,7 +103,7 @@ class GeoFile:
 
     def _proceed(self, path: Path, copy: "_Copy") -> None:
         try:
-            if not copy.proceed():
+            if not copy.proceed(self._clock()):
                 return
             if _look(path) != self._seen:
                 self._drop_copy()
@@ -132,22 +145,62 @@ class _Copy:
         except OSError:
             self._source.close()
             raise
+        self._check: subprocess.Popen[bytes] | None = None
+        self._check_until_s = 0.0
 
-    def proceed(self) -> bool:
-        """Copy one part; whether the end is reached."""
+    def proceed(self, now_s: float) -> bool:
+        """Copy one part, or look after the check; whether both are done. Raises ValueError and OSError."""
+        if self._check is not None:
+            return self._is_checked(self._check, now_s)
         chunk = self._source.read(CHUNK_BYTES)
         if self._file.write(chunk) != len(chunk):
             raise OSError("no room for a copy of it in the directory for temporary files")
-        return not chunk
+        if not chunk:
+            self._check, self._check_until_s = self._begin_check(), now_s + CHECK_S
+        return False
+
+    def wait(self) -> None:
+        """Until the check has ended, if there is one."""
+        if self._check is not None:
+            self._check.wait(CHECK_S)
+
+    def _begin_check(self) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "control.clicks.geo_check", self._name]
+        return subprocess.Popen(  # noqa: S603  (our own module)
+            command, pass_fds=(self._file.fileno(),), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+
+    def _is_checked(self, check: "subprocess.Popen[bytes]", now_s: float) -> bool:
+        code = check.poll()
+        if code is None and now_s < self._check_until_s:
+            return False
+        if code is None:
+            raise ValueError(f"reading it took longer than {CHECK_S:.0f} seconds")
+        if code < 0:
+            raise ValueError(f"it is damaged: reading it ended the reader with signal {-code}")
+        if code > 0:
+            assert check.stderr is not None  # it is a pipe
+            reason = check.stderr.read(REASON_BYTES_MAX).decode("utf-8", "replace").strip().splitlines()
+            raise ValueError(reason[-1] if reason else "it cannot be read")
+        return True
+
+    @property
+    def _name(self) -> str:
+        return f"/proc/self/fd/{self._file.fileno()}"
 
     def open(self) -> Places:
         """The database in the copy, which is there as long as it is mapped."""
         if os.fstat(self._file.fileno()).st_size != self._size:
             raise ValueError("it changed while it was copied")
-        return Places(Path(f"/proc/self/fd/{self._file.fileno()}"))
+        return Places(Path(self._name))
 
     def close(self) -> None:
         """What was not opened is gone."""
+        if self._check is not None:
+            self._check.kill()
+            self._check.wait()
+            assert self._check.stderr is not None  # it is a pipe
+            self._check.stderr.close()
         self._source.close()
         self._file.close()
 

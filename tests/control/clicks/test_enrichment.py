@@ -13,6 +13,7 @@ from control.clicks.agents import Agents
 from control.clicks.enrichment import Enricher
 from control.metrics import Metrics
 from tests.control.clicks.geo import LONDON, MUNICH, packed, write
+from tests.control.station import eventually
 
 CHROME = (
     b"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
@@ -102,9 +103,12 @@ def test_replaced_file_is_asked_from_a_later_batch_on(
     enricher.place(address)
     write(path, {"81.2.69.0/24": MUNICH})
     assert _names(enricher, *enricher.place(address)) == ["GB", "London, GB"]
-    for _ in range(4):
+
+    def is_asked() -> bool:
         enricher.begin()
-    assert _names(enricher, *enricher.place(address)) == ["DE", "Munich, DE"]
+        return _names(enricher, *enricher.place(address)) == ["DE", "Munich, DE"]
+
+    eventually(is_asked, "the file is copied, checked by another process, and asked")
     assert _value(metrics, "pointsman_geo_loaded") == 1
     assert _value(metrics, "pointsman_geo_built_seconds") == pytest.approx(path.stat().st_mtime, abs=60)
 
