@@ -113,7 +113,7 @@ def test_broken_databases_are_refused_or_answer_in_bounds(tmp_path: Path, data: 
     for at, byte in data.draw(st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=20)):
         whole[at] = byte
     path.write_bytes(whole)
-    check = [sys.executable, "-m", "control.clicks.geo_check", path]
+    check = [sys.executable, "-m", "control.clicks.geo_check", str(path)]
     if subprocess.run(check, stderr=subprocess.DEVNULL, check=False).returncode != 0:
         return
     try:
