@@ -122,7 +122,7 @@ def test_idle_connection_may_ask_once_more_and_is_closed(shards: Shards, tmp_pat
             old = pids(edge)
             edge.process.send_signal(signal.SIGHUP)
             eventually(lambda: pids(edge) != old, "the successor serves")
-            assert b"\r\nConnection: close\r\n" in exchange(asking, REQUEST)
+            eventually(lambda: b"\r\nConnection: close\r\n" in exchange(asking, REQUEST), "the predecessor drains")
             assert asking.recv(1) == b""
             assert silent.recv(1) == b""
         eventually(lambda: edge.metric("rolls_total", '{result="completed"}') == 1, "the roll is completed")

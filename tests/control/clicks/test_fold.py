@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from control.clicks._fold import DIMENSION_NAMES, DOCUMENT_BYTES_MAX, VALUES_KEPT, Batch, FoldError, summarise
+from control.clicks._fold import DIMENSION_NAMES, DOCUMENT_BYTES_MAX, VALUES_KEPT, Batch, FoldError, Groups, summarise
 from tests.control.clicks.clicks import DAY, DAY_MS, random_clicks
 from tests.control.clicks.folding import enriched, fold
 from tests.control.clicks.plain_fold import KEPT, Key, PlainEnricher, PlainFacts, check_day, plain_fold
@@ -251,6 +251,13 @@ def test_scopes_without_links_leave_that_dimension_as_it_is() -> None:
 def test_others_run_while_a_batch_is_merged() -> None:
     """The API is answered from the same process: no merge holds the interpreter from its begin to its end."""
     groups = enriched([_click(link_id) for link_id in range(1, 60_001)], {}, PlainEnricher()).links()
+    # On a busy machine it may be somebody else's turn when it could be ours: one merge of ten shows it.
+    assert any(_is_shared(groups) for _ in range(10))
+    assert len(groups.clicks) == 60_000
+
+
+def _is_shared(groups: Groups) -> bool:
+    """Whether this thread ran while another one merged: no pause of its own took half of the time."""
     thread = threading.Thread(target=groups.merge, args=([None] * 60_000,))
     longest_s = 0.0
     started_s = last_s = time.perf_counter()
@@ -258,8 +265,8 @@ def test_others_run_while_a_batch_is_merged() -> None:
     while thread.is_alive():
         now_s = time.perf_counter()
         longest_s, last_s = max(longest_s, now_s - last_s), now_s
-    assert len(groups.clicks) == 60_000
-    assert longest_s < (last_s - started_s) / 2
+    thread.join()
+    return longest_s < (last_s - started_s) / 2
 
 
 def test_nothing_in_nothing_out() -> None:
