@@ -53,12 +53,12 @@ LEAST_RATIOS: Final = {
     "User-Agent, iPhone": 25.0,
     "User-Agent, bot": 3.5,
     "User-Agent, hostile": 50.0,
-    "place of an address": 3.0,
+    "place of an address": 2.5,
     "decode 1,000 clicks": 100.0,
     "fold 10,000 clicks, one link": 15.0,
     "fold 10,000 clicks, Zipf": 15.0,
     "fold 10,000 clicks, a million links": 6.0,
-    "summary of 30 days": 5.0,
+    "summary of 30 days": 3.0,
 }
 COLUMNS: Final = ("operation", "plain ns", "compiled ns", "ratio", "least")
 
