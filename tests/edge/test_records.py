@@ -94,7 +94,8 @@ def test_burst_of_handshakes_holds_nobody_up(shards: Shards, folder: Path, tmp_p
         while len(select.select(burst, [], [], 0)[0]) < BURST:
             exchange(ahead, REQUEST)
             answers += 1
-        assert answers > BURST // 4
+        # One for each two or three handshakes; without a share of its own, it would be one or two in all.
+        assert answers > BURST // 16
 
 
 def send_each(clients: Iterable[socket.socket], data: bytes) -> None:
