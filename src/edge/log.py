@@ -76,14 +76,10 @@ def on_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
 
 
 def on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
-    """sys.unraisablehook: an error that nobody could be given.
-
-    The ssl module reports a client's host name that is no ASCII this way. Any client could fill the log with it, and
-    the handshake is refused and counted anyway.
-    """
-    logger = structlog.get_logger("edge.interpreter")
-    report = logger.debug if isinstance(unraisable.exc_value, UnicodeDecodeError) else logger.error
-    report("error that could not be raised", reason=repr(unraisable.exc_value), where=repr(unraisable.object))
+    """sys.unraisablehook: an error that nobody could be given."""
+    structlog.get_logger("edge.interpreter").error(
+        "error that could not be raised", reason=repr(unraisable.exc_value), where=repr(unraisable.object)
+    )
 
 
 def log_request(status: int, method: int, host: bytes, path: bytes, sent_id: bytes) -> None:

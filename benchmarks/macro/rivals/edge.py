@@ -8,7 +8,6 @@ from benchmarks.load import generator
 from benchmarks.macro.rivals import certificate, granian
 from benchmarks.macro.rivals.rival import Rival, Stage
 from benchmarks.processes import Command, free_port
-from edge.config import EdgeConfig
 
 SOURCE: Final = Path(__file__).parents[3] / "src"
 # Redis shares the load's core on a machine of two: what it is kept waiting for there is no fault of the edge's.
@@ -67,14 +66,7 @@ def _under_granian(stage: Stage) -> Command:
 
 
 def _missing_tls() -> str:
-    if "tls_port" not in EdgeConfig.__struct_fields__:
-        return "no setting POINTSMAN_EDGE_TLS_PORT"
     return certificate.missing() or generator.missing_tls()
-
-
-def _missing_rsgi() -> str:
-    is_there = any(SOURCE.glob(f"{RSGI_MODULE.replace('.', '/')}.py*"))
-    return "" if is_there else f"no module {RSGI_MODULE}"
 
 
 FROM_L1 = Rival(name="edge", title="Pointsman, answers from L1", source="memory", command=_from_l1, has_clicks=True)
@@ -105,6 +97,5 @@ UNDER_GRANIAN = Rival(
     title="Pointsman under Granian, answers from L1",
     source="memory",
     command=_under_granian,
-    missing=_missing_rsgi,
     has_clicks=True,
 )
