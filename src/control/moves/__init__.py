@@ -8,8 +8,8 @@ is done as often as it takes.
 - `service.py` is for operators: it plans (`candidate.py` looks at a server that is to become a shard), starts, and sets
   flags in the row.
 - `tasks.py` finds a move to drive, and `driver.py` drives it, in one control process at a time: `observation.py` looks,
-  `barrier.py` decides what still has to be waited for, `labour.py` calls the work of a phase, `entering.py` is what else
-  changes with a phase.
+  `barrier.py` decides what still has to be waited for, `labour.py` calls the work of a phase, `entering.py` is what
+  else changes with a phase.
 - `work.py` is what a work is given and gives back.
 
 The protocol, with the diagram, is in docs/moves.md; why it is as it is, in docs/adr/0012-moves.md.

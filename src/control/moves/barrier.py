@@ -1,6 +1,7 @@
 """Whether a phase may be left, decided from what the shards and the heartbeats of edges say; pure.
 
-Each answer is a list of reasons for which the move still waits, in words for the operator; an empty one means: go on.
+`reasons` are those for which the move still waits, in words for the operator; without any, it goes on when the time that
+`time_left` names has passed.
 
 Before a ring is given up (the barrier) nobody may be left who would read it and believe what he reads:
 - an edge that lives says by its heartbeats which epoch it answers by. One without a heartbeat on any shard has lost its
@@ -62,10 +63,17 @@ class Scene:
 
 
 def reasons(needs: Iterable[Need], scene: Scene) -> list[str]:
-    """Why the move waits. What has to hold for a while is asked for only when all else does hold."""
-    found = [reason for need in needs for reason in _CHECKS[need](scene)]
-    lasting = found or [reason for need in needs if need == "settled" for reason in _settled(scene)]
-    return list(dict.fromkeys(lasting))
+    """Why the move waits, apart from time that has to pass."""
+    return list(dict.fromkeys(reason for need in needs for reason in _CHECKS[need](scene)))
+
+
+def time_left(needs: Iterable[Need], scene: Scene) -> str | None:
+    """What of time has to pass when there is no other reason to wait; None: nothing."""
+    if "soaked" in needs and scene.soaked_s < scene.soak_s:
+        return f"soaks for {scene.soak_s:g} s"
+    if "settled" in needs and scene.clear_s < SETTLE_S:
+        return f"listens for {SETTLE_S:g} s whether an edge turns up"
+    return None
 
 
 def sentence(found: list[str]) -> str:
@@ -176,20 +184,14 @@ def _edges_everywhere(scene: Scene) -> list[str]:
 
 
 def _soaked(scene: Scene) -> list[str]:
-    """The time is over, and every shard can say what is not found."""
+    """Every shard can say what is not found."""
     found = []
     for shard_id, view in _present(scene).items():
         if not view.run_id:
             found.append(_silent(scene, shard_id))
         elif not view.is_fenced or view.fence is None or view.fence.state != "complete":
             found.append(f"shard {shard_id} is being repaired")
-    if scene.soaked_s < scene.soak_s:
-        found.append(f"it soaks for {scene.soak_s - scene.soaked_s:.0f} s more")
     return found
-
-
-def _settled(scene: Scene) -> list[str]:
-    return [] if scene.clear_s >= SETTLE_S else [f"nobody may turn up for {SETTLE_S - scene.clear_s:.0f} s more"]
 
 
 _CHECKS: Final[Mapping[Need, Callable[[Scene], list[str]]]] = {

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from control.errors import Error
-from control.shards import service as shard_service
 from control.shards.connection import connect
 from wire.topology import Shard
 
@@ -24,13 +23,14 @@ class Candidate:
 
 async def inspect(shard: Shard) -> Candidate:
     """Ask the server; raises Error("topology_invalid") for a bad URL, Error("shard_unreachable") without an answer."""
-    shard_service.check_url(shard)
     try:
         connection = await connect(shard.id, shard.url)
         try:
             server, memory, keys = await connection.pipeline([("INFO", "server"), ("INFO", "memory"), ("DBSIZE",)])
         finally:
             await connection.close()
+    except ValueError as error:
+        raise Error("topology_invalid", f"{shard.url} is no redis URL: {error}", pointer="/url") from error
     except Error as error:
         raise Error(
             "shard_unreachable", f"{error.message}; start it, and let control reach it", pointer="/url"

@@ -75,6 +75,7 @@ class _Stay:
     waits_for: str | None
     pause_s: float
     error: str | None = None
+    is_time: bool = False  # nothing is wrong: time has to pass
 
 
 class Drive:
@@ -122,23 +123,29 @@ class Drive:
             return _Stay(None, LOOK_INTERVAL_S)
         step = STEPS[move.phase]
         if step.needs:
-            found = await self._reasons(move)
-            if found:
-                return _Stay(barrier.sentence(found), LOOK_INTERVAL_S)
+            stay = await self._wait_for(move)
+            if stay is not None:
+                return stay
         return await self._work(move, step.work) if step.work else _Go("worked", {})
 
     # ------------------------------------------------------------------------------------------- waiting
 
-    async def _reasons(self, move: Move) -> list[str]:
-        """Why the phase cannot be left yet."""
+    async def _wait_for(self, move: Move) -> _Stay | None:
+        """Why the phase cannot be left yet; None if it can."""
         async with self._database.connection() as connection:
             in_force = await shard_store.current(connection)
         if in_force is None or not documents.is_like(in_force, _expected(move, in_force)):
-            return [_not_ours(in_force)]
+            return _Stay(_not_ours(in_force), LOOK_INTERVAL_S)
         scene = await self._scene(move, in_force)
         if move.phase == "soaking":
             scene = await self._soaking(move, scene)
-        return barrier.reasons(STEPS[move.phase].needs, self._since_clear(scene))
+        scene = self._since_clear(scene)
+        needs = STEPS[move.phase].needs
+        found = barrier.reasons(needs, scene)
+        if found:
+            return _Stay(barrier.sentence(found), LOOK_INTERVAL_S)
+        time_left = barrier.time_left(needs, scene)
+        return None if time_left is None else _Stay(time_left, LOOK_INTERVAL_S, is_time=True)
 
     async def _scene(self, move: Move, in_force: Topology) -> Scene:
         views = await observation.look(in_force.shards)
@@ -183,7 +190,7 @@ class Drive:
         """Say what is waited for, and wait."""
         if (outcome.waits_for, outcome.error) != (move.waits_for, move.error):
             async with self._database.connection() as connection:
-                if not await store.note(connection, move, outcome.waits_for, outcome.error):
+                if not await store.note(connection, move, outcome.waits_for, outcome.error, is_time=outcome.is_time):
                     raise Superseded
         loop = asyncio.get_running_loop()
         deadline = loop.time() + outcome.pause_s
@@ -256,7 +263,7 @@ class Drive:
         await store.enter(connection, moved)
         await store.add_event(connection, moved, outcome.event, outcome.detail)
         await entering.settle(connection, held, entered)
-        self._log.info("move enters a phase", phase=entered, epoch=epoch, event_=outcome.event)
+        self._log.info("move enters a phase", phase=entered, epoch=epoch, by=outcome.event)
 
     async def _hold(self, connection: Connection) -> Move:
         held = await store.hold(connection, self._id, self._token)

@@ -88,7 +88,7 @@ class Moves:
         return await self._turn(move_id, "reverse")
 
     async def declare_lost(self, move_id: int, shard_id: str) -> Move:
-        """Go on without a shard that does not answer and will not come back; raises Error("shard_answers") for others."""
+        """Go on without a shard that will not come back; raises Error("shard_answers") for one that is there."""
         move = await self.get(move_id)
         shard = _shard_of(move, shard_id)
         views = await observation.look([shard])

@@ -163,18 +163,19 @@ async def report(connection: Connection, move: Move, work: dict[str, Any]) -> bo
     return status == "UPDATE 1"
 
 
-async def note(connection: Connection, move: Move, waits_for: str | None, error: str | None) -> bool:
+async def note(connection: Connection, move: Move, waits_for: str | None, error: str | None, *, is_time: bool) -> bool:
     """Say what the move waits for, and what went wrong; false if somebody else drives it."""
     status: str = await connection.execute(
         """
         UPDATE moves SET waits_for = $3, error = $4, updated_at = clock_timestamp(),
-            waits_since = CASE WHEN $3::text IS NOT NULL THEN coalesce(waits_since, clock_timestamp()) END
+            waits_since = CASE WHEN $3::text IS NOT NULL AND NOT $5 THEN coalesce(waits_since, clock_timestamp()) END
         WHERE id = $1 AND driver = $2
         """,
         move.id,
         move.driver,
         waits_for,
         error,
+        is_time,
     )
     return status == "UPDATE 1"
 
@@ -275,11 +276,11 @@ class Gauges:
     under_way: int
     progress: float
     waits_s: float
-    leftovers: dict[str, int]
+    leftovers: int
 
 
 async def gauges(connection: Connection) -> Gauges:
-    """The move under way, and what all moves have left over, by shard."""
+    """The move under way, and what all moves have left over."""
     row = await connection.fetchrow(
         """
         SELECT phase, coalesce((work ->> 'fraction')::float8, 0) AS fraction,
@@ -287,17 +288,14 @@ async def gauges(connection: Connection) -> Gauges:
         FROM moves WHERE ended_at IS NULL
         """
     )
-    left = await connection.fetch(
-        """
-        SELECT key AS shard_id, sum(value::bigint)::bigint AS number
-        FROM moves, jsonb_each_text(work -> 'leftovers') WHERE work ? 'leftovers' GROUP BY key
-        """
+    leftovers = await connection.fetchval(
+        "SELECT coalesce(sum(value::bigint), 0)::bigint FROM moves, jsonb_each_text(work -> 'leftovers')"
     )
     return Gauges(
         under_way=1 if row else 0,
         progress=steps.progress(row["phase"], row["fraction"]) if row else 0.0,
         waits_s=row["waits_s"] if row else 0.0,
-        leftovers={item["shard_id"]: item["number"] for item in left},
+        leftovers=leftovers,
     )
 
 

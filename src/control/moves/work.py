@@ -62,8 +62,8 @@ class Job:
     """One call of a phase's work.
 
     `placement` is the topology in force, with the rings that its phase has. When copying begins, every shard that is to
-    get links carries a fence of its epoch; when removing begins, a shard may still have the fence of an older one, for a
-    moment (Waits). `arcs` ascend. `joining` are the shards that the move brings in, `leaving` those that were in the
+    get links carries a fence of its epoch; when removing begins, a shard may have an older one's for a moment (Waits).
+    `arcs` ascend. `joining` are the shards that the move brings in, `leaving` those that were in the
     topology before and are not any more (cleaning: shards of `before`; compensating: shards that had been joining);
     they are emptied wholly and retired. `lost` are shards that were given up: they are passed over.
     """
