@@ -1,7 +1,7 @@
 """Whether a phase may be left, decided from what the shards and the heartbeats of edges say; pure.
 
-`reasons` are those for which the move still waits, in words for the operator; without any, it goes on when the time that
-`time_left` names has passed.
+`reasons` are those for which the move still waits, in words for the operator; without any, it goes on when the time
+that `time_left` names has passed.
 
 Before a ring is given up (the barrier) nobody may be left who would read it and believe what he reads:
 - an edge that lives says by its heartbeats which epoch it answers by. One without a heartbeat on any shard has lost its

@@ -88,13 +88,18 @@ class Moves:
         return await self._turn(move_id, "reverse")
 
     async def declare_lost(self, move_id: int, shard_id: str) -> Move:
-        """Go on without a shard that will not come back; raises Error("shard_answers") for one that is there."""
+        """Go on without a shard that will not come back; raises Error("shard_answers") for one that is there.
+
+        Of a move that has ended: what it has left over on the shard is gone with it, and is not spoken of any more.
+        """
         move = await self.get(move_id)
         shard = _shard_of(move, shard_id)
         views = await observation.look([shard])
         if views[shard_id].run_id:
             raise Error("shard_answers", f"shard {shard_id} answers; it is not lost")
         async with self._database.transaction() as connection:
+            if await _forget(connection, move_id, shard_id):
+                return await self._changed(connection, move_id)
             move = await _open(connection, move_id)
             if move.phase not in TURNED | steps.BACKWARD and shard_id in _targets(move):
                 raise Error("move_phase", f"shard {shard_id} is to get links; bring it back or abort move {move_id}")
@@ -142,6 +147,18 @@ async def _insert(connection: Connection, planned: Plan) -> Move:
     move = _found(await store.get(connection, move_id), move_id)
     await store.add_event(connection, move, "started", {})
     return move
+
+
+async def _forget(connection: Connection, move_id: int, shard_id: str) -> bool:
+    """Forget what a move that has ended has left over on a shard; false if there is nothing to forget."""
+    move = _found(await store.get_for_update(connection, move_id), move_id)
+    left = dict(move.work.get("leftovers", {}))
+    if not STEPS[move.phase].is_end or shard_id not in left:
+        return False
+    number = left.pop(shard_id)
+    await store.set_leftovers(connection, move, left)
+    await store.add_event(connection, move, "forgotten", {"shard": shard_id, "links": number})
+    return True
 
 
 async def _check_free(connection: Connection) -> None:
