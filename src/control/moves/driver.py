@@ -6,7 +6,6 @@ is done, and may be done again: so a driver can end at any instant, and the next
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -29,9 +28,6 @@ LOOK_INTERVAL_S: Final = 0.5
 # A work that cannot go on is tried again after this, doubled each time.
 RETRY_FIRST_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
-# Batches of projectors hold the placement for milliseconds, one after the other; a move takes a gap between them.
-PLACEMENT_TRIES: Final = 200
-PLACEMENT_RETRY_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +97,9 @@ class Drive:
                 self._tools.on_end(move.phase)
                 return
             outcome = await self._attempt(move)
-            if isinstance(outcome, _Go):
-                if await self._enter(move, outcome):
-                    self._failures = 0
-                    continue
-                outcome = _Stay("projectors are writing all the time; it waits for a gap", LOOK_INTERVAL_S)
-            await self._stay(move, outcome)
+            stay = await self._enter(move, outcome) if isinstance(outcome, _Go) else outcome
+            if stay is not None:
+                await self._stay(move, stay)
 
     async def _load(self) -> Move:
         async with self._database.connection() as connection:
@@ -235,18 +228,21 @@ class Drive:
 
     # ------------------------------------------------------------------------------------------- changing
 
-    async def _enter(self, move: Move, outcome: _Go) -> bool:
-        """Leave the phase; false if the placement could not be had."""
+    async def _enter(self, move: Move, outcome: _Go) -> _Stay | None:
+        """Leave the phase; a reason to wait if that cannot be done now."""
         entered = steps.following(move.phase, outcome.event, move.is_reversed)
         assert entered is not None, f"{outcome.event} in {move.phase}"  # the service has checked what operators want
-        must_lock = steps.published(move.phase, entered) is not None
-        for _ in range(PLACEMENT_TRIES):
-            async with self._database.transaction() as connection:
-                if not must_lock or await shard_store.try_lock_placement(connection):
-                    await self._enter_in(connection, move, entered, outcome)
-                    return True
-            await asyncio.sleep(random.uniform(0.5, 1.5) * PLACEMENT_RETRY_S)  # noqa: S311  (jitter, not a secret)
-        return False
+        is_published = steps.published(move.phase, entered) is not None
+        try:
+            locked = shard_service.placement_locked if is_published else Database.transaction
+            async with locked(self._database) as connection:
+                await self._enter_in(connection, move, entered, outcome)
+        except Error as error:
+            if error.code == "database_unavailable":
+                raise
+            return self._retry(error.message, None)
+        self._failures = 0
+        return None
 
     async def _enter_in(self, connection: Connection, move: Move, entered: steps.Phase, outcome: _Go) -> None:
         held = await self._hold(connection)
@@ -281,7 +277,7 @@ async def _publish(connection: Connection, move: Move, entered: steps.Phase) -> 
     if in_force is None or not documents.is_like(in_force, _expected(move, in_force)):
         raise Error("topology_moves", _not_ours(in_force))
     topology = documents.build(document, move.before, move.after, in_force.epoch + 1, in_force)
-    await shard_service.publish(connection, topology)
+    await shard_service.publish(connection, topology, documents.joining(move.before, move.after))
     return topology.epoch
 
 

@@ -1,4 +1,4 @@
-"""The steps of a move, as a table; pure. The diagram in docs/moves.md is made from it.
+"""The steps of a move, as a table; pure. The table of docs/moves.md is this one.
 
 A document is what edges and projectors go by: its mode says what edges do with the second ring, and `reads` which of
 the move's two rings is the one that is read; the other one is the second. Projectors write both, unless the mode is

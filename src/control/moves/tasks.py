@@ -6,17 +6,39 @@ driver a stranger to the row.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from control.background import Pulse
+from control.config import ControlConfig
 from control.db import Connection
 from control.errors import Error
-from control.moves import store
-from control.moves.driver import Drive, Superseded, Tools
+from control.moves import carry, clean, store, verify
+from control.moves.driver import Drive, Options, Superseded, Tools
 from control.moves.model import Move
+from control.moves.plan import Speed
+from control.moves.steps import WorkName
+from control.moves.work import Pace, Work
 
 POLL_INTERVAL_S: Final = 1.0
 KEEP_INTERVAL_S: Final = store.DRIVER_SILENT_MAX_S / 5
+WORKS: Final[Mapping[WorkName, Work]] = {"copy": carry.copy, "verify": verify.verify, "remove": clean.remove}
+
+
+def options_of(config: ControlConfig) -> Options:
+    """The settings of moves."""
+    latency_s = config.moves_latency_ms / 1000
+    return Options(
+        soak_s=config.moves_soak_s,
+        lost_after_s=config.moves_lost_after_s,
+        copy=Pace(links_s=config.moves_copy_links_s, latency_s=latency_s),
+        remove=Pace(links_s=config.moves_remove_links_s, latency_s=latency_s),
+    )
+
+
+def speed_of(config: ControlConfig) -> Speed:
+    """What plans are reckoned with."""
+    return Speed(copy_links_s=config.moves_copy_links_s, soak_s=config.moves_soak_s)
 
 
 class Driver:

@@ -81,21 +81,21 @@ class Job:
     hold: Hold  # locks the move's row in the caller's transaction, so that nobody else can take the move over meanwhile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Done:
     """The phase's work is complete. `detail` goes to the history of the move."""
 
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Anew:
     """Copying has to begin anew, with an empty cursor: a target is another process now, or what it held is wrong."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Waits:
     """It cannot go on now, for a reason that an operator understands; it is called again after a pause, which grows.
 

@@ -11,6 +11,7 @@ from control.moves import steps
 from control.moves.steps import BARRIERS, STEPS, Document, Event, Phase, Side
 
 TESTDATA = Path(__file__).parent / "testdata"
+ROOT = Path(__file__).parents[3]
 EVENTS: tuple[Event, ...] = get_args(Event)
 PHASES: tuple[Phase, ...] = get_args(Phase)
 # A move that is begun anew again and again does not end; no other event can be repeated.
@@ -64,6 +65,20 @@ def _stories() -> str:
 def test_every_transition_is_as_it_is_written() -> None:
     """The transcript has every transition of the way, and of the ways back, with what it publishes and waits for."""
     assert _stories() == (TESTDATA / "steps.txt").read_text(encoding="utf-8")
+
+
+def test_operators_are_told_the_same() -> None:
+    """The table of docs/moves.md is this one."""
+
+    def cells(phase: Phase) -> str:
+        step = STEPS[phase]
+        topology = f"{step.document.mode}, {step.document.reads}"
+        ways = (step.work, step.worked, step.abort, step.reverse)
+        return " | ".join((f"`{phase}`", topology, ", ".join(step.needs) or "–", *(way or "–" for way in ways)))
+
+    document = (ROOT / "docs" / "moves.md").read_text(encoding="utf-8")
+    rows = [line for line in document.splitlines() if line.startswith("| `") and line.count("|") == 8]
+    assert rows == [f"| {cells(phase)} |" for phase in STEPS]
 
 
 def test_every_phase_has_a_step() -> None:
