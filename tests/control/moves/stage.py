@@ -128,6 +128,7 @@ class Stage:
     woken: asyncio.Event
     ended: list[str] = field(default_factory=list)
     lost_after_s: float = 0.2
+    soak_s: float = 0.2
 
     def tools(self, database: Database | None = None, works: Mapping[WorkName, Work] | None = None) -> Tools:
         """What a driver needs; with another database it is one that can be ended anywhere."""
@@ -135,7 +136,7 @@ class Stage:
             database=database or self.database,
             edges=self.edges,
             works=works or self.labourer.works,
-            options=Options(soak_s=0.2, lost_after_s=self.lost_after_s, copy=PACE, remove=PACE),
+            options=Options(soak_s=self.soak_s, lost_after_s=self.lost_after_s, copy=PACE, remove=PACE),
             log=structlog.get_logger(),
             on_end=self.ended.append,
         )

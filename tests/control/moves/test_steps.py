@@ -11,6 +11,7 @@ from control.moves import steps
 from control.moves.steps import BARRIERS, STEPS, Document, Event, Phase, Side
 
 TESTDATA = Path(__file__).parent / "testdata"
+DASH = "\N{EN DASH}"  # in the cells of a table that have nothing
 ROOT = Path(__file__).parents[3]
 EVENTS: tuple[Event, ...] = get_args(Event)
 PHASES: tuple[Phase, ...] = get_args(Phase)
@@ -74,7 +75,7 @@ def test_operators_are_told_the_same() -> None:
         step = STEPS[phase]
         topology = f"{step.document.mode}, {step.document.reads}"
         ways = (step.work, step.worked, step.abort, step.reverse)
-        return " | ".join((f"`{phase}`", topology, ", ".join(step.needs) or "–", *(way or "–" for way in ways)))
+        return " | ".join((f"`{phase}`", topology, ", ".join(step.needs) or DASH, *(way or DASH for way in ways)))
 
     document = (ROOT / "docs" / "moves.md").read_text(encoding="utf-8")
     rows = [line for line in document.splitlines() if line.startswith("| `") and line.count("|") == 8]
