@@ -6,7 +6,6 @@ from control.db import Connection
 from control.moves import documents, store
 from control.moves.model import Move
 from control.moves.steps import STEPS, Phase
-from control.projection import store as projection_store
 
 
 def work_of(move: Move, entered: Phase) -> dict[str, Any]:
@@ -23,8 +22,6 @@ async def settle(connection: Connection, move: Move, entered: Phase) -> None:
         # Their keepers have swept them.
         await store.forget_leftovers(connection, sorted(documents.joining(move.before, move.after)))
     if STEPS[entered].is_end:
-        for shard_id in sorted(_lost_leaving(move)):
-            await projection_store.forget_shard(connection, shard_id)
         await store.distrust(connection, sorted(_lost_staying(move)))
 
 
