@@ -37,15 +37,13 @@ async def connect_known(database: Database, shard: Shard) -> ShardConnection:
 
 
 @asynccontextmanager
-async def connected(
-    database: Database, topology: Topology, shard_ids: Iterable[str]
-) -> AsyncIterator[dict[str, ShardConnection]]:
+async def connected(database: Database, shards: Iterable[Shard]) -> AsyncIterator[list[ShardConnection]]:
     """Connections to the known processes of several shards, closed with the block."""
     async with AsyncExitStack() as stack:
-        connections = {}
-        for shard_id in shard_ids:
-            connections[shard_id] = await connect_known(database, shard_of(topology, shard_id))
-            stack.push_async_callback(connections[shard_id].close)
+        connections = []
+        for shard in shards:
+            connections.append(await connect_known(database, shard))
+            stack.push_async_callback(connections[-1].close)
         yield connections
 
 

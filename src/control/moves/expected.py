@@ -2,7 +2,7 @@
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -13,6 +13,14 @@ _KEY: Final = re.compile(rb"l:([1-9][0-9]{0,9}):([0-9A-Za-z_-]{1,64})")
 _DOMAIN_ID_MAX: Final = 2**31 - 1
 _VERSION: Final = struct.Struct("<I")
 _VERSION_AT: Final = 4
+_NAMED: Final = """
+FROM unnest($1::integer[], $2::text[]) AS wanted (domain_id, code)
+JOIN links l ON l.domain_id = wanted.domain_id AND l.code = wanted.code
+"""
+_READ: Final = f"""
+SELECT {LINK_COLUMNS}, EXISTS (SELECT FROM outbox o WHERE o.link_id = l.id AND o.reason IS NULL) AS is_queued {_NAMED}
+"""  # noqa: S608 (constant)
+_FIND: Final = f"SELECT l.domain_id, l.code {_NAMED}"  # noqa: S608 (constant)
 
 Verdict = Literal["right", "pending", "lacking", "wrong"]
 
@@ -60,53 +68,29 @@ def version_of(held: bytes) -> int:
     return version
 
 
-def name_of(key: bytes) -> tuple[int, str]:
-    """The domain id and the code of a link's key; raises ValueError for a key that no link can have."""
+def name_of(key: bytes) -> tuple[int, str] | None:
+    """The domain id and the code of a link's key; None for a key that no link can have."""
     match = _KEY.fullmatch(key)
     if match is None or int(match[1]) > _DOMAIN_ID_MAX:
-        raise ValueError(f"{key!r} is no link's key")
+        return None
     return int(match[1]), match[2].decode("ascii")
 
 
-async def read(connection: Connection, link_keys: Sequence[bytes]) -> dict[bytes, Expected]:
+async def read(connection: Connection, link_keys: Iterable[bytes]) -> dict[bytes, Expected]:
     """What is expected at the keys now; those without a row, or whose row no record can hold, are left out."""
-    names = [name_of(key) for key in link_keys]
-    rows = await connection.fetch(
-        f"""
-        SELECT {LINK_COLUMNS},
-            EXISTS (SELECT FROM outbox o WHERE o.link_id = l.id AND o.reason IS NULL) AS is_queued
-        FROM unnest($1::integer[], $2::text[]) AS wanted (domain_id, code)
-        JOIN links l ON l.domain_id = wanted.domain_id AND l.code = wanted.code
-        """,  # noqa: S608 (constant)
-        [domain_id for domain_id, _ in names],
-        [code for _, code in names],
-    )
-    found = {}
-    for row in rows:
-        expected = _expected(row)
-        if expected is not None:
-            found[expected.write.key] = expected
-    return found
+    names = [name for key in link_keys if (name := name_of(key)) is not None]
+    rows = await connection.fetch(_READ, [domain_id for domain_id, _ in names], [code for _, code in names])
+    found = (_expected(row) for row in rows)
+    return {item.write.key: item for item in found if item is not None}
 
 
-async def without_row(connection: Connection, link_keys: Sequence[bytes]) -> list[bytes]:
+async def without_row(connection: Connection, link_keys: Iterable[bytes]) -> list[bytes]:
     """Those of the keys that stand for no row of links, not even a deleted one's."""
-    names = {}
-    strange = []
-    for key in link_keys:
-        try:
-            names[name_of(key)] = key
-        except ValueError:
-            strange.append(key)
-    rows = await connection.fetch(
-        """
-        SELECT domain_id, code FROM unnest($1::integer[], $2::text[]) AS wanted (domain_id, code)
-        WHERE NOT EXISTS (SELECT FROM links l WHERE l.domain_id = wanted.domain_id AND l.code = wanted.code)
-        """,
-        [domain_id for domain_id, _ in names],
-        [code for _, code in names],
-    )
-    return strange + [names[row["domain_id"], row["code"]] for row in rows]
+    names = {key: name_of(key) for key in link_keys}
+    asked = [name for name in names.values() if name is not None]
+    rows = await connection.fetch(_FIND, [domain_id for domain_id, _ in asked], [code for _, code in asked])
+    found = {(row["domain_id"], row["code"]) for row in rows}
+    return [key for key, name in names.items() if name not in found]
 
 
 def _expected(row: Any) -> Expected | None:

@@ -5,8 +5,8 @@ other way round. So the shards are read again between two reads of PostgreSQL, u
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from control.db import Connection
@@ -17,107 +17,117 @@ from control.projection import shard_writer
 from control.projection.model import TOMBSTONE_TTL_MS, Write
 from control.shards.connection import ShardConnection
 
-# What a projector has before it takes a tenth of a second to reach the shards, on a busy day a second.
+# A change takes milliseconds from its commit to the shards, on a busy day a second.
 LOOK_INTERVAL_S: Final = 0.1
 LOOKS_MAX: Final = 50
-# More is no drift but a fault that no repair mends: a shard that forgets, a database brought back from a backup.
+# More is no drift but a fault that repairing does not mend: a shard that forgets, a database from an old backup.
 REPAIRS_MAX: Final = 1000
+KEYS_PER_MGET: Final = 500
 
-Place = tuple[bytes, ShardConnection]  # a key, and where it was read
+
+class TooManyRepairs(Exception):
+    """More is wrong than is repaired."""
 
 
 @dataclass(slots=True)
 class Repairs:
-    """What was repaired in a verification; `forced` are keys that held what PostgreSQL never said."""
+    """What was repaired in a verification."""
 
-    lacking: int = 0
-    forced: int = 0
+    lacking: int = 0  # was missing or old
+    forced: int = 0  # was newer than PostgreSQL, or of the same version and different
 
-    def add(self, kind: str, shard_id: str) -> None:
-        """Count one, unless that is one too many: Error("move_refused")."""
-        if kind == "lacking":
-            self.lacking += 1
-        else:
-            self.forced += 1
+    def count(self, lacking: int, forced: int) -> None:
+        """What is about to be repaired; raises TooManyRepairs."""
+        self.lacking += lacking
+        self.forced += forced
         if self.lacking + self.forced > REPAIRS_MAX:
-            raise Error(
-                "move_refused",
-                f"more than {REPAIRS_MAX} links differed from PostgreSQL, lastly on shard {shard_id}: {self.lacking} "
-                f"were missing or old, {self.forced} newer or different; abort the move and find out why",
-            )
+            raise TooManyRepairs
 
 
-@dataclass(slots=True)
-class _Look:
-    """One key of one shard."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One key at one shard, to be compared with what PostgreSQL said `before`."""
 
-    key: bytes
     shard: ShardConnection
     before: Expected
-    wrong: bytes | None = None  # what was wrong there at the look before
+    wrong: bytes | None = None  # what made it wrong at the look before
 
-
-@dataclass(slots=True)
-class _Round:
-    """What one look came to."""
-
-    open: list[_Look] = field(default_factory=list)
-    writes: dict[str, list[Write]] = field(default_factory=dict)
+    @property
+    def key(self) -> bytes:
+        """The key."""
+        return self.before.write.key
 
 
 async def settle(
-    connection: Connection, differing: Iterable[tuple[Expected, ShardConnection]], repairs: Repairs
-) -> None:
-    """Look until every key is right; repairs what is not. Raises Error("move_refused", "shard_unavailable")."""
-    looks = [_Look(before.write.key, shard, before) for before, shard in differing]
+    connection: Connection, looks: Iterable[Look], repairs: Repairs, pause: Callable[[], Awaitable[None]]
+) -> dict[bytes, Expected | None]:
+    """Look until every key is right, and repair what is not; returns what each holds now, None for a purged link.
+
+    Raises TooManyRepairs before it repairs too much, and Error("shard_unavailable") for changes that do not arrive. `pause` is called between two
+    looks.
+    """
+    settled: dict[bytes, Expected | None] = {}
+    still_open = list(looks)
     for _ in range(LOOKS_MAX):
-        if not looks:
-            return
-        looks = await _look(connection, looks, repairs)
-        if looks:
-            await asyncio.sleep(LOOK_INTERVAL_S)
-    if looks:
-        raise Error(
-            "shard_unavailable",
-            f"{len(looks)} changes have not reached shard {looks[0].shard.shard_id}; see the outbox's backlog",
-        )
+        still_open = await _look(connection, still_open, settled, repairs)
+        if not still_open:
+            return settled
+        await pause()
+        await asyncio.sleep(LOOK_INTERVAL_S)
+    raise Error(
+        "shard_unavailable",
+        f"{len(still_open)} changes have not reached shard {still_open[0].shard.shard_id} yet; see the outbox's backlog",
+    )
 
 
-async def _look(connection: Connection, looks: Sequence[_Look], repairs: Repairs) -> list[_Look]:
-    """Read the keys, then their rows, judge and repair; returns what is to be looked at again."""
+async def _look(
+    connection: Connection, looks: Sequence[Look], settled: dict[bytes, Expected | None], repairs: Repairs
+) -> list[Look]:
+    """Read the keys, then their rows; judge and repair. Returns what is to be looked at again."""
     held = await _held(looks)
     rows = await expected.read(connection, list({look.key for look in looks}))
-    still_open = []
+    again: list[Look] = []
     writes: dict[ShardConnection, list[Write]] = {}
+    forced: list[tuple[ShardConnection, Write, bytes]] = []
     for look, value in zip(looks, held, strict=True):
-        after = rows.get(look.key)
+        after = settled[look.key] = rows.get(look.key)
         verdict = expected.judge(look.before, value, after)
-        if after is None or verdict == "right":
+        if verdict == "right" or after is None:
             continue
+        again.append(Look(look.shard, after, value if verdict == "wrong" else None))
         if verdict == "lacking":
-            repairs.add("lacking", look.shard.shard_id)
             writes.setdefault(look.shard, []).append(after.write)
         elif verdict == "wrong" and value is not None and value == look.wrong:
-            await _force(look.shard, after.write, value, repairs)
-        still_open.append(_Look(look.key, look.shard, after, value if verdict == "wrong" else None))
+            forced.append((look.shard, after.write, value))
+    repairs.count(sum(map(len, writes.values())), len(forced))
     for shard, items in writes.items():
         await shard_writer.write(shard, items)
-    return still_open
+    for shard, write, value in forced:
+        await _force(shard, write, value)
+    return again
 
 
-async def _held(looks: Sequence[_Look]) -> list[bytes | None]:
+async def _held(looks: Sequence[Look]) -> list[bytes | None]:
     """What the shards hold for each look, in order."""
-    at_shard: dict[ShardConnection, list[int]] = {}
+    by_shard: dict[ShardConnection, list[int]] = {}
     for index, look in enumerate(looks):
-        at_shard.setdefault(look.shard, []).append(index)
+        by_shard.setdefault(look.shard, []).append(index)
     held: list[bytes | None] = [None] * len(looks)
-    for shard, indexes in at_shard.items():
-        for index, value in zip(indexes, await shard.execute("MGET", *(looks[i].key for i in indexes)), strict=True):
+    for shard, indexes in by_shard.items():
+        values = await mget(shard, [looks[index].key for index in indexes])
+        for index, value in zip(indexes, values, strict=True):
             held[index] = value
     return held
 
 
-async def _force(shard: ShardConnection, write: Write, held: bytes, repairs: Repairs) -> None:
+async def mget(shard: ShardConnection, link_keys: Sequence[bytes]) -> list[bytes | None]:
+    """The values of the keys, however many they are."""
+    replies = await shard.pipeline(
+        [("MGET", *link_keys[start : start + KEYS_PER_MGET]) for start in range(0, len(link_keys), KEYS_PER_MGET)]
+    )
+    return [value for values in replies for value in values]
+
+
+async def _force(shard: ShardConnection, write: Write, held: bytes) -> None:
     """Put PostgreSQL's record in the place of `held`, unless that has changed meanwhile."""
-    repairs.add("forced", shard.shard_id)
     await shard.execute("EVALSHA", shard.scripts["force"], 1, write.key, held, write.data, TOMBSTONE_TTL_MS)
