@@ -1,8 +1,8 @@
 """What the work of a phase is given, and what it gives back: the seam between the driver and copying, verifying and
 removing.
 
-A work is `async def work(job: Job) -> Result`. It is idempotent and may be called any number of times, by this driver or
-by a later one, each time with the cursor that was reported last. It opens and closes its own connections.
+A work is `async def work(job: Job) -> Result`. It is idempotent and may be called any number of times, by this driver
+or by a later one, each time with the cursor that was reported last. It opens and closes its own connections.
 
 - It calls `job.report` after each bounded piece (a page of links, a few hundred milliseconds at most) and holds nothing
   in between that could not be dropped: `report` raises Stopped when the move is paused, aborted or driven by another.
@@ -41,7 +41,7 @@ class Pace:
     latency_s: float
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818  (no error: the row says why)
     """The work is to end now; raised by `report` and `hold`, and let through by the work."""
 
 
@@ -61,10 +61,11 @@ Hold = Callable[[Connection], Awaitable[None]]
 class Job:
     """One call of a phase's work.
 
-    `placement` is the topology in force, with the rings that its phase has, and every shard of it that answers carries a
-    fence of its epoch. `arcs` ascend. `joining` are the shards that the move brings in, `leaving` those that were on the
+    `placement` is the topology in force, with the rings that its phase has. When copying begins, every shard that is to
+    get links carries a fence of its epoch; when removing begins, a shard may have an older one's for a moment (Waits).
+    `arcs` ascend. `joining` are the shards that the move brings in, `leaving` those that were in the
     topology before and are not any more (cleaning: shards of `before`; compensating: shards that had been joining);
-    they are emptied wholly and retired. `lost` are shards that the operator has given up: they are passed over.
+    they are emptied wholly and retired. `lost` are shards that were given up: they are passed over.
     """
 
     move_id: int
