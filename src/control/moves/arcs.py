@@ -16,6 +16,8 @@ RANGES_PER_PAGE_MAX: Final = 500
 # How far the density may be corrected by one page; a page in an empty corner says little about the next one.
 CORRECTION_MAX: Final = 4.0
 DENSITY_MIN: Final = 1.0 / HASHES
+# Where PostgreSQL has not counted its rows yet, the first page may be far too wide; it is not the whole at least.
+PAGES_MIN: Final = 64
 
 Range = tuple[int, int]  # first and last hash, unsigned
 
@@ -51,12 +53,13 @@ class Walk:
         self._first = ranges[0][0] if ranges else 0  # where it begins there
         self._density = max(DENSITY_MIN, links_in_all / HASHES)
         self._width = 0  # of the page given last
+        self._width_max = max(1, width(ranges) // PAGES_MIN)
         if done is not None:
             self._skip(done)
 
     def page(self, links: int) -> list[Range]:
         """The next ranges, of about `links` links; empty at the end."""
-        room = max(1, int(links / self._density))
+        room = min(self._width_max, max(1, int(links / self._density)))
         page: list[Range] = []
         self._width = 0
         while room > 0 and self._at < len(self._ranges) and len(page) < RANGES_PER_PAGE_MAX:

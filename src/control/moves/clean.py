@@ -14,7 +14,7 @@ from typing import Final
 from control.errors import Error
 from control.moves import misplaced
 from control.moves.arcs import HASHES, width
-from control.moves.connections import connect_known, connect_mover, shard_of
+from control.moves.connections import connect_known, connect_mover
 from control.moves.misplaced import NOT_IN_TOPOLOGY, SCAN_BEGIN, SCANNED_PER_LINK
 from control.moves.throttle import Throttle, probing
 from control.moves.work import Cursor, Done, Job, Progress, Result, Waits

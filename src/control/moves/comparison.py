@@ -1,8 +1,8 @@
 """One batch of links, compared with what the shards hold at its keys.
 
-The digest is that of `_pages.Batch`: the sum, modulo 2^64, of the hash of each record seeded with the hash of its key. So
-it depends on no order, grows from batch to batch, and a link that has changed can be taken out of it and put in again.
-Tombstones have no part in it: those of a shard end by themselves.
+The digest is that of `_pages.Batch`: the sum, modulo 2^64, of the hash of each record seeded with the hash of its key.
+So it depends on no order, grows from batch to batch, and a link that has changed can be taken out of it and put in
+again. Tombstones have no part in it: those of a shard end by themselves.
 """
 
 import asyncio

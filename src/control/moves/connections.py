@@ -24,15 +24,12 @@ async def connect_mover(shard: Shard) -> ShardConnection:
 
 async def connect_known(database: Database, shard: Shard) -> ShardConnection:
     """The same, to the process that the shard's keeper has adopted: any other one may lack what it has had."""
+    async with database.connection() as rows:
+        state = (await store.states(rows, [shard.id])).get(shard.id)
     connection = await connect_mover(shard)
-    try:
-        async with database.connection() as rows:
-            state = (await store.states(rows, [shard.id])).get(shard.id)
-        if state is None or state.run_id != connection.run_id:
-            raise Error("shard_unavailable", f"shard {shard.id} is another process now; its keeper has to repair it")
-    except BaseException:
+    if state is None or state.run_id != connection.run_id:
         await connection.close()
-        raise
+        raise Error("shard_unavailable", f"shard {shard.id} is another process now; its keeper has to repair it")
     return connection
 
 

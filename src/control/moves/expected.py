@@ -1,4 +1,4 @@
-"""What a shard should hold for a link, according to PostgreSQL, and whether what it holds can be right; pure but for SQL."""
+"""What a shard should hold for a link, by PostgreSQL, and whether what it holds can be right."""
 
 import re
 import struct
@@ -13,6 +13,7 @@ _KEY: Final = re.compile(rb"l:([1-9][0-9]{0,9}):([0-9A-Za-z_-]{1,64})")
 _DOMAIN_ID_MAX: Final = 2**31 - 1
 _VERSION: Final = struct.Struct("<I")
 _VERSION_AT: Final = 4
+_NO_VERSION: Final = -1
 _NAMED: Final = """
 FROM unnest($1::integer[], $2::text[]) AS wanted (domain_id, code)
 JOIN links l ON l.domain_id = wanted.domain_id AND l.code = wanted.code
@@ -20,7 +21,7 @@ JOIN links l ON l.domain_id = wanted.domain_id AND l.code = wanted.code
 _READ: Final = f"""
 SELECT {LINK_COLUMNS}, EXISTS (SELECT FROM outbox o WHERE o.link_id = l.id AND o.reason IS NULL) AS is_queued {_NAMED}
 """  # noqa: S608 (constant)
-_FIND: Final = f"SELECT l.domain_id, l.code {_NAMED}"  # noqa: S608 (constant)
+_FIND: Final = f"SELECT l.domain_id, l.code {_NAMED}"
 
 Verdict = Literal["right", "pending", "lacking", "wrong"]
 
@@ -43,27 +44,21 @@ def judge(before: Expected, held: bytes | None, after: Expected | None) -> Verdi
     What a shard holds was committed before it was written: nothing can be newer than `after`. And what had been
     committed and was not queued any more at `before`, had been written: nothing can be older than that.
     """
-    if after is None:  # the row was purged meanwhile; the key goes with the others that have no row
-        return "right"
-    if held is None:
-        if before.is_deleted:
-            return "right"
+    if after is None or (held is None and before.is_deleted):
+        return "right"  # a purged link's key goes with the others that have no row
+    version = _NO_VERSION if held is None else version_of(held)
+    if version < before.write.version:
         return "pending" if before.is_queued else "lacking"
-    version = version_of(held)
     for known in (before, after):
         if version == known.write.version:
             return "right" if held == known.write.data else "wrong"
-    if version > after.write.version:
-        return "wrong"
-    if version > before.write.version:
-        return "right"
-    return "pending" if before.is_queued else "lacking"
+    return "right" if version < after.write.version else "wrong"
 
 
 def version_of(held: bytes) -> int:
-    """The version in a record; -1 in what is too short to have one."""
+    """The version in a record, or _NO_VERSION in what is too short to have one."""
     if len(held) < _VERSION_AT + _VERSION.size:
-        return -1
+        return _NO_VERSION
     version: int = _VERSION.unpack_from(held, _VERSION_AT)[0]
     return version
 

@@ -69,9 +69,7 @@ class Passage:
                 reader = Reader(1, self._write_sha)
                 await self._read(reader, ranges, relay)
                 self._walk.learn(reader.rows)
-                border = Border(
-                    ranges[-1][1], reader.rows, reader.faulty_count, reader.faulty, self._walk.width_done
-                )
+                border = Border(ranges[-1][1], reader.rows, reader.faulty_count, reader.faulty, self._walk.width_done)
                 await relay.hand_over(reader.take(0), border)
             await relay.settle()
         finally:

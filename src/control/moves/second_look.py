@@ -25,7 +25,7 @@ REPAIRS_MAX: Final = 1000
 KEYS_PER_MGET: Final = 500
 
 
-class TooManyRepairs(Exception):
+class TooManyRepairs(Exception):  # noqa: N818  (a finding)
     """More is wrong than is repaired."""
 
 
@@ -63,8 +63,8 @@ async def settle(
 ) -> dict[bytes, Expected | None]:
     """Look until every key is right, and repair what is not; returns what each holds now, None for a purged link.
 
-    Raises TooManyRepairs before it repairs too much, and Error("shard_unavailable") for changes that do not arrive. `pause` is called between two
-    looks.
+    Raises TooManyRepairs before it repairs too much, and Error("shard_unavailable") for changes that do not arrive.
+    `pause` is called between two looks.
     """
     settled: dict[bytes, Expected | None] = {}
     still_open = list(looks)
@@ -76,7 +76,7 @@ async def settle(
         await asyncio.sleep(LOOK_INTERVAL_S)
     raise Error(
         "shard_unavailable",
-        f"{len(still_open)} changes have not reached shard {still_open[0].shard.shard_id} yet; see the outbox's backlog",
+        f"{len(still_open)} changes have not reached shard {still_open[0].shard.shard_id}; see the outbox's backlog",
     )
 
 

@@ -26,7 +26,7 @@ class Pair:
     run_ids: dict[str, str] = field(default_factory=dict)
     done: int | None = None
     fraction: float = 0.0
-    agreed: Sum = Sum()
+    agreed: Sum = field(default_factory=Sum)
     differed: int = 0
     is_done: bool = False
 
@@ -105,7 +105,11 @@ class Verification:
     def detail(self) -> dict[str, object]:
         """What the history of the move keeps: count and digest of each pair."""
         pairs = {
-            _joined(name): {"links": pair.agreed.links, "digest": f"{pair.agreed.digest:016x}", "differed": pair.differed}
+            _joined(name): {
+                "links": pair.agreed.links,
+                "digest": f"{pair.agreed.digest:016x}",
+                "differed": pair.differed,
+            }
             for name, pair in self.pairs.items()
         }
         return {**self.counts, "pairs": pairs}

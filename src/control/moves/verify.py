@@ -54,11 +54,13 @@ def _refused(state: Verification, name: PairName) -> Anew:
     """Copying again mends what a target has lost; nothing mends what nobody has written."""
     repairs = state.repairs
     if repairs.forced == 0:
-        return Anew(f"more than {REPAIRS_MAX} links are missing or old on shard {' or '.join(name)}; they are copied anew")
+        return Anew(
+            f"more than {REPAIRS_MAX} links are missing or old on shard {' or '.join(name)}; they are copied anew"
+        )
     raise Error(
         "move_refused",
-        f"more than {REPAIRS_MAX} links of shards {' and '.join(name)} differ from PostgreSQL, {repairs.forced} of them "
-        "are newer there or different; abort the move, find out why, and run `pointsman project --all`",
+        f"more than {REPAIRS_MAX} links of shards {' and '.join(name)} differ from PostgreSQL, {repairs.forced} of "
+        "them are newer there or different; abort the move, find out why, and run `pointsman project --all`",
     )
 
 
