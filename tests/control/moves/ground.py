@@ -57,13 +57,13 @@ class Ground:
 
     async def enter(self, phase: Phase) -> None:
         """Put the phase's topology in force, and wait until the shards have it."""
-        async with self.database.transaction() as connection:
-            assert await shard_store.try_lock_placement(connection)
+        async with shard_service.placement_locked(self.database) as connection:
             held = await shard_store.current(connection)
             epoch = 1 if held is None else held.epoch + 1
             document = STEPS[phase].document
             self.topology = documents.build(document, self.before, self.after, epoch, held or self.before)
-            await shard_service.publish(connection, self.topology)
+            joining = documents.joining(self.before, self.after)
+            await shard_service.publish(connection, self.topology, joining)
         self.cursor = {}
         await self.wait_fenced()
 
