@@ -80,15 +80,15 @@ async def copy(job: Job) -> Result:
                 raise
             waits[target] = error.message
     if waits:
-        return Waits("; ".join(waits.values()))
+        return Waits(reason="; ".join(waits.values()))
     for target, held in copies.by_target.items():
         if not await _raise_floor(job, target, held.run_id):
             copies.by_target[target] = Copy()
             waits[target] = f"shard {target} was restarted while others were copied to; its copy begins anew"
     if waits:
         await job.report(_cursor(copies), copies.progress(throttle))
-        return Waits("; ".join(waits.values()))
-    return Done(copies.detail)
+        return Waits(reason="; ".join(waits.values()))
+    return Done(detail=copies.detail)
 
 
 def _copies(job: Job) -> Copies:

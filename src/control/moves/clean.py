@@ -89,8 +89,8 @@ async def remove(job: Job) -> Result:
     for shard_id in leaving.keys() & job.lost:
         await _retire(job, leaving[shard_id], None)
     if failures:
-        return Waits("; ".join(failures.values()), await _leftovers(job, sweeps, failures))
-    return Done({"removed": sweeps.removed})
+        return Waits(reason="; ".join(failures.values()), leftovers=await _leftovers(job, sweeps, failures))
+    return Done(detail={"removed": sweeps.removed})
 
 
 def _losing(job: Job) -> set[str]:

@@ -46,7 +46,7 @@ async def verify(job: Job) -> Result:
                 raise
             waits[target] = error.message
     if waits:
-        return Waits("; ".join(waits.values()))
+        return Waits(reason="; ".join(waits.values()))
     return await _finish(job, state, throttle)
 
 
@@ -140,12 +140,12 @@ async def _finish(job: Job, state: Verification, throttle: Throttle) -> Result:
         finally:
             await connection.close()
         if not is_kept and shard_id in job.joining:
-            return Anew(f"shard {shard_id} was restarted; what was copied to it is copied anew")
+            return Anew(reason=f"shard {shard_id} was restarted; what was copied to it is copied anew")
         if not is_kept:
             state.forget(shard_id)
             await job.report(state.cursor, state.progress(throttle))
-            return Waits(f"shard {shard_id} was restarted; it is verified anew")
-    return Done(state.detail)
+            return Waits(reason=f"shard {shard_id} was restarted; it is verified anew")
+    return Done(detail=state.detail)
 
 
 async def _keep(job: Job, shard: ShardConnection, state: Verification) -> bool:
