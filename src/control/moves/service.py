@@ -46,11 +46,14 @@ class Moves:
 
     async def start(self, request: MoveRequest) -> Move:
         """Plan the move and start it; raises Error("move_under_way") while there is another one."""
-        planned = await self.plan(request)
+        return await self.carry_out(await self.plan(request))
+
+    async def carry_out(self, planned: Plan) -> Move:
+        """Start the move that was planned; raises Error("topology_changed") for a plan that does not hold any more."""
         async with self._database.transaction() as connection:
             await _check_free(connection)
             if await shard_store.current_epoch(connection) != planned.before.epoch:
-                raise Error("version_conflict", "the topology has been changed meanwhile; plan the move again")
+                raise Error("topology_changed", "the topology has been changed meanwhile; plan the move again")
             move = await _insert(connection, planned)
         self._wake()
         return move
@@ -169,7 +172,9 @@ async def _check_free(connection: Connection) -> None:
 
 def _under_way(move_id: int | None) -> Error:
     name = "another move" if move_id is None else f"move {move_id}"
-    return Error("move_under_way", f"{name} is under way; there is one at a time, and each starts from where it ends")
+    return Error(
+        "move_under_way", f"{name} is under way, and there is one at a time; `pointsman move watch` shows how far it is"
+    )
 
 
 async def _topology(connection: Connection) -> Topology:
