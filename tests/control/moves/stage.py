@@ -2,9 +2,13 @@
 that can be made to fail at any of its effects."""
 
 import asyncio
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import redis.asyncio
@@ -37,6 +41,8 @@ from wire.heartbeat import Heartbeat
 from wire.topology import Topology
 
 DEADLINE_S: Final = 40.0
+CRASHES_MAX: Final = 30
+MOVES: Final = Path(store.__file__).parent
 PACE: Final = Pace(links_s=1_000_000, latency_s=1.0)
 
 
@@ -45,25 +51,37 @@ class Crash(BaseException):
 
 
 class FaultyDatabase(Database):
-    """Counts what is done, and ends its user before or after the effect of the number that is set."""
+    """Ends its user at each of its effects: when a function of control.moves uses the database, before that has had any
+    effect (and the next driver comes through), or after all of it. One that only looks, again and again, is let alone
+    after a while.
+    """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, when: str) -> None:
         super().__init__(database._pool, database._url)
-        self.effects = 0
-        self.crash_before: int | None = None
-        self.crash_after: int | None = None
+        self.crashes: Counter[str] = Counter()
+        self._when = when
+        self._visits: Counter[str] = Counter()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A use of the database is an effect: nothing of it, or all, is there after the crash."""
-        self.effects += 1
-        number = self.effects
-        if number == self.crash_before:
+        """A use of the database; also that of a transaction."""
+        user = _function_of_moves()
+        self._visits[user] += 1
+        is_last = self.crashes[user] < CRASHES_MAX and (self._when == "after" or self._visits[user] % 2 == 1)
+        self.crashes[user] += is_last
+        if is_last and self._when == "before":
             raise Crash
         async with super().connection() as connection:
             yield connection
-        if number == self.crash_after:
+        if is_last and self._when == "after":
             raise Crash
+
+
+def _function_of_moves() -> str:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and Path(frame.f_code.co_filename).parent != MOVES:
+        frame = frame.f_back
+    return "" if frame is None else frame.f_code.co_name
 
 
 @dataclass
@@ -73,6 +91,7 @@ class Labourer:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     results: dict[str, list[Result]] = field(default_factory=dict)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: frozenset[str] = frozenset()  # what the last call was to pass over
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -85,6 +104,7 @@ class Labourer:
     def _named(self, name: str) -> Work:
         async def work(job: Job) -> Result:
             self.calls.append((name, job.cursor))
+            self.lost = job.lost
             for page in range(job.cursor.get("page", 0), 3):
                 await self.gate.wait()
                 await job.report({"page": page + 1}, Progress(fraction=(page + 1) / 3, counts={name: page + 1}))
@@ -147,6 +167,7 @@ class Stage:
     labourer: Labourer
     moves: Moves
     woken: asyncio.Event
+    background: Background
     ended: list[str] = field(default_factory=list)
     lost_after_s: float = 0.2
     soak_s: float = 0.2
@@ -239,6 +260,7 @@ async def open_stage(url: str, servers: list[RedisServer]) -> AsyncIterator[Stag
             labourer=Labourer(),
             moves=Moves(database, woken.set, Speed(copy_links_s=20_000, soak_s=60)),
             woken=woken,
+            background=background,
         )
     finally:
         if beating is not None:
