@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from control.errors import Error
-from control.projection import recovery, store
+from control.projection import publication, recovery, store
 from control.projection.decision import decide
 from control.projection.shard_writer import connect_writer
 from control.shards.connection import ShardConnection
@@ -20,6 +20,7 @@ from tests.stack.server import RedisServer
 from wire import keys
 from wire.record import LinkRecord, Tombstone
 
+REVISION = 1  # of the table of domains
 CODES = [f"c{number}" for number in range(30)]
 
 
@@ -207,14 +208,14 @@ def _crash(server: RedisServer, length: int) -> None:
 
 async def _recover(scene: Scene, shard: ShardConnection, crash: RedisServer | None = None) -> None:
     """Redo the tail as the keeper does; with `crash`, the shard dies when the links have been queued."""
-    observed = await recovery.observe(shard)
+    observed = await publication.observe(shard)
     async with scene.database.dedicated() as connection:
         state = (await store.states(connection, [shard.shard_id]))[shard.shard_id]
-        assert decide(state, observed, 1) == "tail"
+        assert decide(state, observed, 1, REVISION) == "tail"
         if crash is not None:
             crash.kill()
             crash.start()
-        await recovery.redo_tail(connection, shard, await scene.published(), observed, lambda: None)
+        await recovery.redo_tail(connection, shard, observed, lambda: None)
 
 
 def test_old_process_takes_no_change_while_the_new_one_is_told_again(
@@ -253,15 +254,15 @@ def test_tail_whose_notes_were_purged_meanwhile_is_not_redone(database_url: str,
         await scene.put("abc", "https://a.example/1")
         (batch,) = (await scene.project()).numbered
         shard = await connect_writer(batch.shard_id, shards[int(batch.shard_id[-1])].url)
-        observed = await recovery.observe(shard)
+        observed = await publication.observe(shard)
         await scene.rows("UPDATE shards SET floor_seq = 1000, run_id = 'another'")
         before = await scene.rows("SELECT * FROM shards, projected ORDER BY id")
         async with scene.database.dedicated() as connection:
             with pytest.raises(Error, match="too late for its notes"):
-                await recovery.redo_tail(connection, shard, await scene.published(), observed, lambda: None)
+                await recovery.redo_tail(connection, shard, observed, lambda: None)
             state = (await store.states(connection, [shard.shard_id]))[shard.shard_id]
         assert await scene.rows("SELECT * FROM shards, projected ORDER BY id") == before
-        assert decide(state, observed, 1) == "full"
+        assert decide(state, observed, 1, REVISION) == "full"
         await shard.close()
 
     play(database_url, shards, work)
@@ -277,15 +278,14 @@ def test_filling_shard_is_written_and_trusted_for_what_it_has(database_url: str,
         shard = await connect_writer(batch.shard_id, server.url)
         await shard.execute("FLUSHALL")
         async with scene.database.dedicated() as connection:
-            published = await scene.published()
-            filling = await recovery.begin_fill(connection, shard, published)
+            await recovery.begin_fill(connection, shard)
             found = fence_of(server)
             assert found is not None
             assert (found.state, found.run_id) == ("filling", shard.run_id)
             await scene.put("abc", "https://a.example/2")
             await scene.project()
             assert held_target(shards, "abc") == "https://a.example/2"
-            await recovery.finish_fill(connection, shard, published, filling)
+            await recovery.finish_fill(connection, shard)
         assert is_trusted(server)
         await shard.close()
 
@@ -298,11 +298,10 @@ def test_shard_flushed_while_it_is_filled_is_not_called_complete(database_url: s
     async def work(scene: Scene) -> None:
         shard = await connect_writer("shard-0", shards[0].url)
         async with scene.database.dedicated() as connection:
-            published = await scene.published()
-            filling = await recovery.begin_fill(connection, shard, published)
+            await recovery.begin_fill(connection, shard)
             await shard.execute("FLUSHALL")
             with pytest.raises(Error, match="fence"):
-                await recovery.finish_fill(connection, shard, published, filling)
+                await recovery.finish_fill(connection, shard)
         assert fence_of(shards[0]) is None
 
     play(database_url, shards, work)
