@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from pathlib import Path
 
 import pytest
 import redis
@@ -13,6 +12,7 @@ from control.projection.decision import decide
 from control.projection.shard_writer import connect_writer
 from control.shards.connection import ShardConnection
 from tests.control.conftest import StationFactory
+from tests.control.crashes import crash, log_of, log_size
 from tests.control.scene import Scene, play
 from tests.control.station import Station, eventually, fence_of, fetch, held, held_target, is_trusted
 from tests.stack.fixtures import RedisFactory
@@ -24,12 +24,6 @@ REVISION = 1  # of the table of domains
 CODES = [f"c{number}" for number in range(30)]
 
 
-def _log_of(server: RedisServer) -> Path:
-    """The log that commands are appended to: one of many files from Redis 7 on, the only one before."""
-    (log,) = [*server.directory.glob("appendonlydir/*.incr.aof"), *server.directory.glob("appendonly.aof")]
-    return log
-
-
 def _lifetime(shards: list[RedisServer], code: str) -> int | None:
     found = held(shards, code)
     return found.cache_max_age_s if isinstance(found, LinkRecord) else None
@@ -39,14 +33,14 @@ def test_shard_killed_with_a_lost_tail_is_recovered_exactly(station: Station, sh
     """Its log ends in the past; what was written after that is written again before it is trusted, and no more."""
     for code in CODES:
         station.create("https://a.example/old", code=code)
-    lengths = [_log_of(server).stat().st_size for server in shards]
+    lengths = [log_size(server) for server in shards]
     for code in CODES[:10]:
         station.patch(code, target="https://a.example/new", cache_max_age_s=60)
     station.client.delete(f"/api/v1/links/{CODES[10]}?wait=edges")
     station.create("https://a.example/born", code="born")
     for server, length in zip(shards, lengths, strict=True):
         server.kill()
-        os.truncate(_log_of(server), length)
+        os.truncate(log_of(server), length)
     for server in shards:
         server.start()
     station.wait_trusted()
@@ -179,10 +173,10 @@ def test_recovery_that_is_cut_off_is_taken_up_again(database_url: str, shards: l
         await scene.put("abc", "https://a.example/1")
         (batch,) = (await scene.project()).numbered
         server = shards[int(batch.shard_id[-1])]
-        length = _log_of(server).stat().st_size
+        length = log_size(server)
         await scene.put("abc", "https://a.example/2")
         await scene.project()
-        _crash(server, length)
+        crash(server, length)
 
         shard = await connect_writer(batch.shard_id, server.url)
         with pytest.raises(Error, match=r"does not answer|closed"):
@@ -198,12 +192,6 @@ def test_recovery_that_is_cut_off_is_taken_up_again(database_url: str, shards: l
         await shard.close()
 
     play(database_url, shards, work)
-
-
-def _crash(server: RedisServer, length: int) -> None:
-    server.kill()
-    os.truncate(_log_of(server), length)
-    server.start()
 
 
 async def _recover(scene: Scene, shard: ShardConnection, crash: RedisServer | None = None) -> None:
