@@ -10,7 +10,7 @@ from control.links.model import stored_hash
 from control.moves import throttle
 from control.moves.arcs import by_target, width
 from control.moves.carry import copy
-from control.moves.work import Cursor, Done, Pace, Stopped, Waits
+from control.moves.work import Cursor, Pace, Stopped, Waits
 from tests.control.moves import ground as grounds
 from tests.control.moves.ground import Ground, add_one, play, records
 from tests.stack.fixtures import RedisFactory
@@ -38,7 +38,7 @@ def test_every_link_that_moves_is_copied(database_url: str, three: list[RedisSer
     """To its new owner, deleted ones as tombstones, and nothing else; then a number is taken behind it."""
 
     async def work(ground: Ground) -> None:
-        moving = [arc for arc in await _arcs(ground)]
+        moving = await _arcs(ground)
         gone = next(code for code in CODES if _moves(code, moving))
         await ground.delete(gone)
         await ground.wait_projected()
@@ -131,9 +131,7 @@ def test_a_target_that_is_down_is_waited_for(database_url: str, three: list[Redi
     play(database_url, three, add_one(three), CODES, work)
 
 
-def test_a_target_restarted_behind_the_last_page_is_copied_to_anew(
-    database_url: str, three: list[RedisServer]
-) -> None:
+def test_a_target_restarted_behind_the_last_page_is_copied_to_anew(database_url: str, three: list[RedisServer]) -> None:
     """Before its floor was raised: nobody could tell what it has lost."""
     is_restarted = asyncio.Event()
 

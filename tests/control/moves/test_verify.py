@@ -102,7 +102,9 @@ def test_an_old_record_is_repaired(database_url: str, three: list[RedisServer]) 
         key = sorted(records(three[2]))[5]
         code = key.rpartition(b":")[2].decode()
         async with ground.database.connection() as connection:
-            await connection.execute("UPDATE links SET version = 2, target = 'https://b.example/' WHERE code = $1", code)
+            await connection.execute(
+                "UPDATE links SET version = 2, target = 'https://b.example/' WHERE code = $1", code
+            )
         done = await ground.finish(verify)
         assert (done.detail["repaired"], done.detail["forced"], done.detail["differed"]) == (2, 0, 1)
         await ground.assert_placed()
