@@ -127,9 +127,7 @@ async def _empty(job: Job, shard: Shard, sweeps: _Sweeps) -> None:
         await connection.close()
 
 
-async def _sweep(
-    job: Job, shard: ShardConnection, held: bytes, index: int, sweeps: _Sweeps, throttle: Throttle
-) -> None:
+async def _sweep(job: Job, shard: ShardConnection, held: bytes, index: int, sweeps: _Sweeps) -> None:
     """Look through the shard from where the last call has stopped, on this same process."""
     sweep = sweeps.by_shard[shard.shard_id]
     if sweep.run_id != shard.run_id:
