@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+import pytest
 import redis.asyncio
 import structlog
 
@@ -19,7 +20,7 @@ from control.background import Background
 from control.bell import Bell
 from control.db import Connection, Database, open_database
 from control.domains import service as domains
-from control.moves import store
+from control.moves import barrier, driver, store
 from control.moves.driver import Drive, Options, Tools
 from control.moves.model import Move, MoveRequest
 from control.moves.plan import Speed
@@ -27,6 +28,7 @@ from control.moves.service import Moves
 from control.moves.steps import STEPS, Phase, WorkName
 from control.moves.work import Done, Job, Pace, Progress, Result, Work
 from control.projection import recovery
+from control.projection import tasks as projection_tasks
 from control.projection.rebuild import rebuild
 from control.projection.shard_writer import connect_writer
 from control.projection.tasks import Housekeeper
@@ -268,6 +270,14 @@ async def open_stage(url: str, servers: list[RedisServer]) -> AsyncIterator[Stag
             await asyncio.gather(beating, return_exceptions=True)
         await background.stop()
         await database.close()
+
+
+def hurry(patch: pytest.MonkeyPatch) -> None:
+    """Look often, and let the barrier hold for a moment only: here no heartbeat is ever lost."""
+    patch.setattr(barrier, "SETTLE_S", 0.2)
+    patch.setattr(driver, "LOOK_INTERVAL_S", 0.05)
+    patch.setattr(driver, "RETRY_FIRST_S", 0.05)
+    patch.setattr(projection_tasks, "TOPOLOGY_INTERVAL_S", 0.1)
 
 
 def play(url: str, servers: list[RedisServer], work: Callable[[Stage], Awaitable[None]]) -> None:

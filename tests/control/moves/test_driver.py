@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from control.moves import barrier, driver, store
+from control.moves import store
 from control.moves.driver import Drive, Superseded
 from control.moves.model import MoveRequest
 from control.moves.steps import Phase
 from control.moves.work import Anew, Done, Job, Progress, Result, Waits
-from control.projection import tasks as projection_tasks
-from tests.control.moves.stage import Crash, FaultyDatabase, Stage, play
+from tests.control.moves.stage import Crash, FaultyDatabase, Stage, hurry, play
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 
@@ -35,11 +34,7 @@ MODES = ["steady", "armed", "sampling", "cut-over", "soaking", "steady"]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look often, and let the barrier hold for a moment only: here no heartbeat is ever lost."""
-    monkeypatch.setattr(barrier, "SETTLE_S", 0.2)
-    monkeypatch.setattr(driver, "LOOK_INTERVAL_S", 0.05)
-    monkeypatch.setattr(driver, "RETRY_FIRST_S", 0.05)
-    monkeypatch.setattr(projection_tasks, "TOPOLOGY_INTERVAL_S", 0.1)
+    hurry(monkeypatch)
 
 
 @pytest.fixture

@@ -10,9 +10,14 @@ from control.moves import store
 from control.moves.model import MoveRequest
 from control.moves.steps import STEPS, Phase
 from control.moves.tasks import Driver
-from tests.control.moves.stage import Stage, play
+from tests.control.moves.stage import Stage, hurry, play
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
 
 
 async def _refused(stage: Stage, request: MoveRequest) -> str:
