@@ -120,8 +120,11 @@ async def _carry(job: Job, shard: ShardConnection, copies: Copies, throttle: Thr
     held = copies.by_target[shard.shard_id]
     total = width(ranges)
 
+    async def report() -> None:
+        await job.report(_cursor(copies), copies.progress(throttle))
+
     async def write(batch: Batch) -> None:
-        await throttle.take(batch.count)
+        await throttle.take(batch.count, report)
         commands = batch.commands
         await shard.exchange(commands, len(commands))
 
@@ -132,14 +135,14 @@ async def _carry(job: Job, shard: ShardConnection, copies: Copies, throttle: Thr
             held.rows += border.rows
             held.faulty_count += border.faulty_count
             held.faulty += border.faulty[: FAULTY_KEPT - len(held.faulty)]
-        await job.report(_cursor(copies), copies.progress(throttle))
+        await report()
 
     async with job.database.dedicated() as rows:
         await reading.prepare(rows)
         walk = Walk(ranges, held.done, await store.links_estimate(rows))
         await Passage(rows, walk, throttle, shard.scripts["write"]).go(write, on_done)
     held.is_done = True
-    await job.report(_cursor(copies), copies.progress(throttle))
+    await report()
 
 
 async def _raise_floor(job: Job, target: str, run_id: str) -> bool:

@@ -9,7 +9,6 @@ driver that slept removes nothing of a later move.
 import asyncio
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Final
 
 from control.errors import Error
 from control.moves import misplaced
@@ -18,13 +17,11 @@ from control.moves.connections import connect_known, connect_mover
 from control.moves.misplaced import NOT_IN_TOPOLOGY, SCAN_BEGIN, SCANNED_PER_LINK
 from control.moves.throttle import Throttle, probing
 from control.moves.work import Cursor, Done, Job, Progress, Result, Waits
-from control.projection import recovery, store
+from control.projection import recovery, shard_writer, store
+from control.projection.shard_writer import KEYS_PER_CALL
 from control.shards.connection import ShardConnection
 from wire import FormatError, fence, keys
 from wire.topology import Shard
-
-# One script call holds up the shard's other clients; it takes less than writing so many.
-KEYS_PER_CALL: Final = 250
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,7 +38,8 @@ class Sweep:
 class _Sweeps:
     """All shards that the work has to look through, and what is reported of them."""
 
-    def __init__(self, job: Job, shard_ids: list[str]) -> None:
+    def __init__(self, job: Job, shard_ids: Iterable[str], now_s: float) -> None:
+        self.throttle = Throttle(job.pace, now_s)
         known = job.cursor.get("sweeps", {})
         self.by_shard = {shard_id: Sweep(**known.get(shard_id, {})) for shard_id in shard_ids}
 
@@ -56,13 +54,14 @@ class _Sweeps:
         return {"sweeps": {shard_id: asdict(sweep) for shard_id, sweep in self.by_shard.items()}}
 
     @property
-    def fraction(self) -> float:
+    def progress(self) -> Progress:
         """How much of all shards is looked through."""
         parts = [
             1.0 if sweep.scan is None else min(1.0, sweep.looked_through / max(1, sweep.of))
             for sweep in self.by_shard.values()
         ]
-        return sum(parts) / max(1, len(parts))
+        counts = {"removed": self.removed, **self.throttle.counts}
+        return Progress(fraction=sum(parts) / max(1, len(parts)), counts=counts)
 
 
 async def remove(job: Job) -> Result:
@@ -73,21 +72,18 @@ async def remove(job: Job) -> Result:
     leaving = {shard.id: shard for shard in job.leaving}
     staying = {shard.id: shard for shard in job.placement.topology.shards if shard.id not in leaving}
     losing = sorted(_losing(job) & staying.keys())
-    sweeps = _Sweeps(job, [*losing, *leaving])
-    throttle = Throttle(job.pace, asyncio.get_running_loop().time())
+    sweeps = _Sweeps(job, [*losing, *leaving], asyncio.get_running_loop().time())
     failures: dict[str, str] = {}
     for shard_id in sweeps.by_shard.keys() - job.lost:
         try:
             if shard_id in leaving:
-                await _empty(job, leaving[shard_id], sweeps, throttle)
+                await _empty(job, leaving[shard_id], sweeps)
             else:
-                await _clean(job, staying[shard_id], sweeps, throttle)
+                await _clean(job, staying[shard_id], sweeps)
         except Error as error:
             if error.code != "shard_unavailable":
                 raise
             failures[shard_id] = error.message
-    for shard_id in leaving.keys() & job.lost:
-        await _retire(job, leaving[shard_id], None)
     if failures:
         return Waits(reason="; ".join(failures.values()), leftovers=await _leftovers(job, sweeps, failures))
     return Done(detail={"removed": sweeps.removed})
@@ -101,64 +97,56 @@ def _losing(job: Job) -> set[str]:
     return losing
 
 
-async def _clean(job: Job, shard: Shard, sweeps: _Sweeps, throttle: Throttle) -> None:
-    """A shard that stays: remove what others own."""
+async def _clean(job: Job, shard: Shard, sweeps: _Sweeps) -> None:
+    """A shard that stays: remove what others own, and have that survive a restart."""
     connection = await connect_known(job.database, shard)
     try:
-        async with probing(throttle, [shard]):
-            await _sweep(job, connection, misplaced.index_of(job.placement, shard.id), sweeps, throttle)
+        held = await _fence(connection, job.placement.topology.epoch)
+        async with probing(sweeps.throttle, [shard]):
+            await _sweep(job, connection, held, misplaced.index_of(job.placement, shard.id), sweeps)
+        async with job.database.transaction() as rows:
+            await job.hold(rows)
+            await recovery.raise_floor(rows, connection, connection.run_id)
     finally:
         await connection.close()
 
 
-async def _empty(job: Job, shard: Shard, sweeps: _Sweeps, throttle: Throttle) -> None:
-    """A shard that leaves: tell whoever still reads it that it is not to be believed, and remove all links."""
+async def _empty(job: Job, shard: Shard, sweeps: _Sweeps) -> None:
+    """A shard that leaves: tell whoever still reads it that it is not to be believed, remove all links, forget it."""
     connection = await connect_mover(shard)
     try:
-        async with probing(throttle, [shard]):
-            await _retire(job, shard, connection)
-            await _sweep(job, connection, NOT_IN_TOPOLOGY, sweeps, throttle)
+        async with job.database.transaction() as rows:
+            await job.hold(rows)
+            held = await recovery.retire(rows, connection, job.placement.topology)
+        assert held is not None  # only a shard that is not there has none
+        async with probing(sweeps.throttle, [shard]):
+            await _sweep(job, connection, held, NOT_IN_TOPOLOGY, sweeps)
+        async with job.database.connection() as rows:
+            await store.forget_shard(rows, shard.id)
     finally:
         await connection.close()
 
 
-async def _sweep(job: Job, shard: ShardConnection, index: int, sweeps: _Sweeps, throttle: Throttle) -> None:
+async def _sweep(job: Job, shard: ShardConnection, held: bytes, index: int, sweeps: _Sweeps) -> None:
     """Look through the shard from where the last call has stopped, on this same process."""
-    held = await _fence(shard, job.placement.topology.epoch)
     sweep = sweeps.by_shard[shard.shard_id]
     if sweep.run_id != shard.run_id:
         sweep = Sweep(run_id=shard.run_id, of=await shard.execute("DBSIZE"), removed=sweep.removed)
         sweeps.by_shard[shard.shard_id] = sweep
     while sweep.scan is not None:
         # A page of SCAN costs at most a page of the throttle; one that was cut off is looked through again.
-        count = min(misplaced.SCAN_COUNT, SCANNED_PER_LINK * throttle.page_links)
+        count = min(misplaced.SCAN_COUNT, SCANNED_PER_LINK * sweeps.throttle.page_links)
         following, found = await misplaced.scan(shard, sweep.scan, count)
-        await throttle.take(count // SCANNED_PER_LINK)
+        await sweeps.throttle.take(count // SCANNED_PER_LINK)
         away = misplaced.misplaced_of(found, job.placement, index)
-        size = throttle.page_links
+        size = min(sweeps.throttle.page_links, KEYS_PER_CALL)
         for start in range(0, len(away), size):
-            await throttle.take(len(away[start : start + size]))
-            sweep.removed += await _remove(shard, away[start : start + size], held)
-            await job.report(sweeps.cursor, Progress(fraction=sweeps.fraction, counts=_counts(sweeps, throttle)))
+            await sweeps.throttle.take(len(away[start : start + size]))
+            sweep.removed += await shard_writer.remove(shard, held, away[start : start + size])
+            await job.report(sweeps.cursor, sweeps.progress)
         sweep.scan = following
         sweep.looked_through += len(found)
-        await job.report(sweeps.cursor, Progress(fraction=sweeps.fraction, counts=_counts(sweeps, throttle)))
-
-
-def _counts(sweeps: _Sweeps, throttle: Throttle) -> dict[str, int]:
-    return {"removed": sweeps.removed, **throttle.counts}
-
-
-async def _remove(shard: ShardConnection, link_keys: list[bytes], held: bytes) -> int:
-    """Remove the keys while the fence is `held`; returns how many were there."""
-    sha = shard.scripts["remove"]
-    chunks = [link_keys[start : start + KEYS_PER_CALL] for start in range(0, len(link_keys), KEYS_PER_CALL)]
-    replies = await shard.pipeline(
-        [("EVALSHA", sha, len(chunk) + 1, keys.FENCE, *chunk, held) for chunk in chunks],
-    )
-    if -1 in replies:
-        raise Error("shard_unavailable", f"the fence of shard {shard.shard_id} has changed; nothing is removed there")
-    return sum(replies)
+        await job.report(sweeps.cursor, sweeps.progress)
 
 
 async def _fence(shard: ShardConnection, epoch: int) -> bytes:

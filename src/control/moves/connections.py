@@ -12,7 +12,7 @@ from control.projection.shard_writer import connect_writer
 from control.shards.connection import ShardConnection
 from wire.topology import Shard, Topology
 
-_SCRIPTS: Final = ("remove", "drop", "force")
+_SCRIPTS: Final = ("drop", "force")
 
 
 async def connect_mover(shard: Shard) -> ShardConnection:

@@ -4,7 +4,7 @@ A request changes flags in the move's row; the driver, in whichever control proc
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -63,12 +63,12 @@ class Moves:
         async with self._database.connection() as connection:
             return _found(await store.get(connection, move_id), move_id)
 
-    async def list(self, before: int | None, limit: int) -> "list[Move]":
+    async def list(self, before: int | None, limit: int) -> Sequence[Move]:
         """At most `limit` moves, newest first, older than the move `before`."""
         async with self._database.connection() as connection:
             return await store.page(connection, before, min(limit, PAGE_MAX))
 
-    async def events(self, move_id: int) -> "list[MoveEvent]":
+    async def events(self, move_id: int) -> Sequence[MoveEvent]:
         """What has happened in a move, oldest first."""
         async with self._database.connection() as connection:
             _found(await store.get(connection, move_id), move_id)
@@ -132,7 +132,7 @@ class Moves:
         self._wake()
         return _found(await store.get(connection, move_id), move_id)
 
-    async def _inspect(self, shard: Shard) -> "list[str]":
+    async def _inspect(self, shard: Shard) -> Sequence[str]:
         found = await candidate.inspect(shard)
         async with self._database.connection() as connection:
             held = await store.shard_of_run(connection, found.run_id)

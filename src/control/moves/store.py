@@ -17,7 +17,7 @@ from control.moves.steps import STEPS
 from wire import topology as wire_topology
 
 # Whoever drives holds it; a pair with nothing else, like the locks of control.projection.
-_DRIVER_LOCK: Final = 0x504D05
+DRIVER_LOCK: Final = 0x504D05
 # PostgreSQL ends the session of a driver that says nothing for this long (stopped, or on a machine that is away) and
 # frees its lock. It says something every few seconds.
 DRIVER_SILENT_MAX_S: Final = 15
@@ -37,7 +37,7 @@ _MOVE: Final = (
 async def try_driver_lock(connection: Connection) -> bool:
     """Become the one driver until the connection ends, or until this process is silent for too long."""
     await connection.execute(f"SET idle_session_timeout = '{DRIVER_SILENT_MAX_S}s'")
-    taken: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1, 0)", _DRIVER_LOCK)
+    taken: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1, 0)", DRIVER_LOCK)
     return taken
 
 
@@ -258,7 +258,7 @@ async def size(connection: Connection) -> Size:
             coalesce((SELECT sum(avg_width) FROM pg_stats
                       WHERE schemaname = current_schema() AND tablename = 'links' AND attname IN ('code', 'target')),
                      (SELECT avg(octet_length(code) + octet_length(target))
-                      FROM (SELECT code, target FROM links LIMIT $2) some), 0)::float8 AS text_bytes
+                      FROM (SELECT code, target FROM links LIMIT $2) sampled), 0)::float8 AS text_bytes
         """,
         _COUNTED_MAX,
         _SAMPLED_LINKS,

@@ -7,7 +7,7 @@ How slow a shard is, is asked on a connection of its own, so that what is measur
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -78,11 +78,16 @@ class Throttle:
         """The shard has nothing to do with the work any more."""
         self._slow.discard(shard_id)
 
-    async def take(self, links: int) -> None:
-        """Wait until `links` may be sent."""
-        delay_s = self.delay_s(links, asyncio.get_running_loop().time())
-        if delay_s > 0:
-            await asyncio.sleep(delay_s)
+    async def take(self, links: int, pause: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Wait until `links` may be sent; for more than a page of them, `pause` is called in between."""
+        while links > 0:
+            part = min(links, self.page_links)
+            links -= part
+            delay_s = self.delay_s(part, asyncio.get_running_loop().time())
+            if delay_s > 0:
+                await asyncio.sleep(delay_s)
+            if pause is not None and links > 0:
+                await pause()
 
     def _slow_down(self, now_s: float) -> None:
         if now_s - self._slowed_s >= SLOWDOWN_INTERVAL_S:

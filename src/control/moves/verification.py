@@ -18,12 +18,8 @@ PairName = tuple[str, str]  # the ids of the old and the new owner
 
 @dataclass(slots=True, kw_only=True)
 class Pair:
-    """The arcs that go from one shard to another: how far they are compared, and what is the same everywhere so far.
+    """The arcs that go from one shard to another: how far they are compared, and what is the same everywhere so far."""
 
-    It holds for two processes: another one may lack what this one had.
-    """
-
-    run_ids: dict[str, str] = field(default_factory=dict)
     done: int | None = None
     fraction: float = 0.0
     agreed: Sum = field(default_factory=Sum)
@@ -35,15 +31,25 @@ class Pair:
 class Pass:
     """One target's keys, looked through for those that PostgreSQL does not know."""
 
-    run_id: str = ""
     scan: str | None = SCAN_BEGIN
     looked_through: int = 0
     of: int = 0
     dropped: int = 0
 
 
+class CopyLost(Exception):  # noqa: N818  (a finding)
+    """A shard that joins is another process now."""
+
+    def __init__(self, shard_id: str) -> None:
+        super().__init__(shard_id)
+        self.shard_id = shard_id
+
+
 class Verification:
-    """All of it: every pair of shards, and every target."""
+    """All of it: every pair of shards, and every target.
+
+    It holds for the processes of `run_ids`, by shard: another one may lack what this one had.
+    """
 
     def __init__(self, job: Job) -> None:
         cursor = job.cursor
@@ -52,7 +58,9 @@ class Verification:
         pairs, passes = cursor.get("pairs", {}), cursor.get("passes", {})
         self.pairs = {name: _pair(pairs.get(_joined(name), {})) for name in self.ranges}
         self.passes = {target: Pass(**passes.get(target, {})) for target in sorted({name[1] for name in self.ranges})}
+        self.run_ids: dict[str, str] = dict(cursor.get("run_ids", {}))
         self.repairs = Repairs(**cursor.get("repairs", {}))
+        self._joining = job.joining
         self._total = sum(map(width, self.ranges.values()))
 
     @property
@@ -61,6 +69,7 @@ class Verification:
         return {
             "pairs": {_joined(name): asdict(pair) for name, pair in self.pairs.items()},
             "passes": {target: asdict(held) for target, held in self.passes.items()},
+            "run_ids": self.run_ids,
             "repairs": asdict(self.repairs),
         }
 
@@ -70,7 +79,7 @@ class Verification:
         looked = sum(1.0 if p.scan is None else min(1.0, p.looked_through / max(1, p.of)) for p in self.passes.values())
         fraction = _PAIRS_SHARE * compared / max(1, self._total)
         fraction += (1 - _PAIRS_SHARE) * looked / max(1, len(self.passes))
-        return Progress(fraction=fraction, counts=self.counts | throttle.counts)
+        return Progress(fraction=min(1.0, fraction), counts=self.counts | throttle.counts)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -88,10 +97,18 @@ class Verification:
         """Whether something was mended; that stands behind the floor of the shard's copy."""
         return self.counts["repaired"] + self.counts["forced"] + self.counts["dropped"] > 0
 
-    def run_ids_of(self, shard_id: str) -> set[str]:
-        """The processes that were verified as this shard; it should be one."""
-        run_ids = {pair.run_ids[shard_id] for pair in self.pairs.values() if shard_id in pair.run_ids}
-        return run_ids | {held.run_id for target, held in self.passes.items() if target == shard_id}
+    def meet(self, shard_id: str, run_id: str) -> bool:
+        """A shard is this process now; false if it was another one, and what concerns it is to be verified anew.
+
+        Raises CopyLost for a shard that joins: nobody but the move has what it held.
+        """
+        known = self.run_ids.get(shard_id, run_id)
+        self.run_ids[shard_id] = run_id
+        if known != run_id:
+            if shard_id in self._joining:
+                raise CopyLost(shard_id)
+            self.forget(shard_id)
+        return known == run_id
 
     def forget(self, shard_id: str) -> None:
         """Have all that concerns the shard verified anew."""

@@ -4,6 +4,7 @@ hold is the same. What differs is looked at again and repaired; too many repairs
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from control.errors import Error
 from control.moves import misplaced, reading, strays
@@ -13,9 +14,9 @@ from control.moves.comparison import compare
 from control.moves.connections import connect_known, connected, shard_of
 from control.moves.misplaced import SCANNED_PER_LINK
 from control.moves.reading import Border, Passage
-from control.moves.second_look import REPAIRS_MAX, TooManyRepairs
+from control.moves.second_look import REPAIRS_MAX, Repairs, TooManyRepairs
 from control.moves.throttle import Throttle, probing
-from control.moves.verification import Pair, PairName, Pass, Verification
+from control.moves.verification import CopyLost, Pair, PairName, Verification
 from control.moves.work import Anew, Done, Job, Result, Waits
 from control.projection import recovery, store
 from control.shards.connection import ShardConnection
@@ -28,49 +29,48 @@ async def verify(job: Job) -> Result:
     """
     state = Verification(job)
     throttle = Throttle(job.pace, asyncio.get_running_loop().time())
+    try:
+        waits = await _verify_all(job, state, throttle)
+        if waits:
+            return Waits(reason="; ".join(waits.values()))
+        return await _finish(job, state, throttle)
+    except CopyLost as lost:
+        return Anew(reason=f"shard {lost.shard_id} was restarted; what was copied to it is copied anew")
+    except TooManyRepairs:
+        return _refused(state.repairs)
+
+
+async def _verify_all(job: Job, state: Verification, throttle: Throttle) -> dict[str, str]:
+    """One pair after the other, then one target after the other; returns what some of them wait for, by shard."""
     waits: dict[str, str] = {}
-    for name in state.pairs:
+    steps = [(name[1], partial(_compare_pair, job, name, state, throttle)) for name in state.pairs]
+    steps += [(target, partial(_look_through, job, target, state, throttle)) for target in state.passes]
+    for target, step in steps:
         try:
-            await _compare_pair(job, name, state, throttle)
-        except TooManyRepairs:
-            return _refused(state, name)
-        except Error as error:
-            if error.code != "shard_unavailable":
-                raise
-            waits[name[1]] = error.message
-    for target in state.passes.keys() - waits.keys():
-        try:
-            await _look_through(job, target, state, throttle)
+            await step()
         except Error as error:
             if error.code != "shard_unavailable":
                 raise
             waits[target] = error.message
-    if waits:
-        return Waits(reason="; ".join(waits.values()))
-    return await _finish(job, state, throttle)
+    return waits
 
 
-def _refused(state: Verification, name: PairName) -> Anew:
+def _refused(repairs: Repairs) -> Anew:
     """Copying again mends what a target has lost; nothing mends what nobody has written."""
-    repairs = state.repairs
     if repairs.forced == 0:
-        return Anew(
-            f"more than {REPAIRS_MAX} links are missing or old on shard {' or '.join(name)}; they are copied anew"
-        )
+        return Anew(reason=f"more than {REPAIRS_MAX} links were missing or old; they are copied anew")
     raise Error(
         "move_refused",
-        f"more than {REPAIRS_MAX} links of shards {' and '.join(name)} differ from PostgreSQL, {repairs.forced} of "
-        "them are newer there or different; abort the move, find out why, and run `pointsman project --all`",
+        f"more than {REPAIRS_MAX} links differed from PostgreSQL, {repairs.forced} of them newer than there, or other "
+        "links of the same version; abort the move and find out who else writes to the shards",
     )
 
 
 async def _compare_pair(job: Job, name: PairName, state: Verification, throttle: Throttle) -> None:
-    topology = job.placement.topology
-    shards = [shard_of(topology, shard_id) for shard_id in name if shard_id not in job.lost]
+    shards = [shard_of(job.placement.topology, shard_id) for shard_id in name if shard_id not in job.lost]
     async with connected(job.database, shards) as connections:
-        run_ids = {shard.shard_id: shard.run_id for shard in connections}
-        if state.pairs[name].run_ids != run_ids:
-            state.pairs[name] = Pair(run_ids=run_ids)
+        for shard in connections:
+            state.meet(shard.shard_id, shard.run_id)
         if not state.pairs[name].is_done:
             async with probing(throttle, shards):
                 await _compare(job, name, connections, state, throttle)
@@ -86,7 +86,7 @@ async def _compare(
         await job.report(state.cursor, state.progress(throttle))
 
     async def work(batch: Batch) -> None:
-        await throttle.take(batch.count)
+        await throttle.take(batch.count, report)
         compared = await compare(batch, shards, job.database, state.repairs, report)
         pending.agreed += compared.agreed
         pending.differed += compared.differed
@@ -113,9 +113,9 @@ async def _look_through(job: Job, target: str, state: Verification, throttle: Th
     index = misplaced.index_of(job.placement, target)
     connection = await connect_known(job.database, shard)
     try:
+        state.meet(target, connection.run_id)
         held = state.passes[target]
-        if held.run_id != connection.run_id:
-            held = state.passes[target] = Pass(run_id=connection.run_id, of=await connection.execute("DBSIZE"))
+        held.of = await connection.execute("DBSIZE")
         async with probing(throttle, [shard]):
             while held.scan is not None:
                 count = min(misplaced.SCAN_COUNT, throttle.page_links)
@@ -136,11 +136,11 @@ async def _finish(job: Job, state: Verification, throttle: Throttle) -> Result:
     for shard_id in sorted({shard_id for name in state.pairs for shard_id in name} - job.lost):
         connection = await connect_known(job.database, shard_of(job.placement.topology, shard_id))
         try:
-            is_kept = await _keep(job, connection, state)
+            is_kept = state.meet(shard_id, connection.run_id) and await _keep(job, connection, state)
         finally:
             await connection.close()
         if not is_kept and shard_id in job.joining:
-            return Anew(reason=f"shard {shard_id} was restarted; what was copied to it is copied anew")
+            raise CopyLost(shard_id)
         if not is_kept:
             state.forget(shard_id)
             await job.report(state.cursor, state.progress(throttle))
@@ -149,9 +149,7 @@ async def _finish(job: Job, state: Verification, throttle: Throttle) -> Result:
 
 
 async def _keep(job: Job, shard: ShardConnection, state: Verification) -> bool:
-    """Have the shard's repairs survive a restart; False if it is another process than the one that was verified."""
-    if state.run_ids_of(shard.shard_id) != {shard.run_id}:
-        return False
+    """Have the shard's repairs survive a restart; False if it is another process now."""
     async with job.database.transaction() as connection:
         await job.hold(connection)
         if state.has_changed and not await recovery.raise_floor(connection, shard, shard.run_id):

@@ -12,8 +12,10 @@ import structlog
 
 from control import migrations
 from control.background import Background
+from control.bell import Bell
 from control.db import Connection, Database, open_database
 from control.domains import service as domains
+from control.errors import Error
 from control.links.model import LinkPatch, NewLink, stored_hash
 from control.links.service import Condition, Links
 from control.moves import documents
@@ -24,7 +26,7 @@ from control.projection.tasks import Housekeeper, Projector
 from control.projection.writers import Writers
 from control.shards import service as shard_service
 from control.shards import store as shard_store
-from control.shards.current import Placement, placement_of
+from control.shards.current import CurrentPlacement, Placement, placement_of
 from control.shards.edges import Edges
 from tests.control.station import DEADLINE_S, SHORT_URL, fence_of, is_trusted
 from tests.stack.server import RedisServer
@@ -72,8 +74,8 @@ class Ground:
         before = {shard.id for shard in self.before.shards}
         async with asyncio.timeout(DEADLINE_S):
             for shard in self.topology.shards:
-                while not await self._is_fenced(shard, must_be_complete=shard.id in before):
-                    await asyncio.sleep(0.01)
+                while not await self._is_fenced(shard, must_be_complete=shard.id in before):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)  # keepers give no signal
 
     async def _is_fenced(self, shard: Shard, *, must_be_complete: bool) -> bool:
         server = self.servers[shard.id]
@@ -113,16 +115,20 @@ class Ground:
         return await work(replace(job, **changes))
 
     async def finish(self, work: Work, on_report: OnReport | None = None, **changes: Any) -> Done:
-        """Call the work again and again until it is done."""
+        """Call the work again and again until it is done, as the driver does."""
         async with asyncio.timeout(DEADLINE_S):
             while True:
                 try:
                     result = await self.work(work, on_report, **changes)
                 except Stopped:
                     continue
-                if isinstance(result, Done):
-                    return result
-                assert isinstance(result, Waits), result
+                except Error as error:
+                    if error.code != "shard_unavailable":
+                        raise
+                else:
+                    if isinstance(result, Done):
+                        return result
+                    assert isinstance(result, Waits), result
                 await asyncio.sleep(0.05)
 
     async def placement(self) -> Placement:
@@ -217,8 +223,9 @@ async def open_ground(
     database = await open_database(url)
     background = Background(structlog.get_logger())
     writers = Writers(background)
-    projector = Projector(database, writers, lambda _: None)
-    housekeeper = Housekeeper(database, background, Edges(), projector.wake, structlog.get_logger())
+    placement, bell, log = CurrentPlacement(), Bell(), structlog.get_logger()
+    projector = Projector(database, writers, placement, bell, lambda _: None)
+    housekeeper = Housekeeper(database, background, Edges(), placement, bell, projector.wake, log)
     ground = Ground(
         database=database,
         links=Links(database, projector.wake),
@@ -233,6 +240,7 @@ async def open_ground(
         await domains.ensure_default(database, SHORT_URL)
         await ground.load(codes)
         background.start("projector", projector.run)
+        background.start("listener", projector.listen)
         background.start("topology", housekeeper.follow_topology)
         await ground.enter("planned")
         yield ground

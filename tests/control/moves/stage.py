@@ -2,11 +2,16 @@
 that can be made to fail at any of its effects."""
 
 import asyncio
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
+import pytest
 import redis.asyncio
 import structlog
 
@@ -15,7 +20,7 @@ from control.background import Background
 from control.bell import Bell
 from control.db import Connection, Database, open_database
 from control.domains import service as domains
-from control.moves import store
+from control.moves import barrier, driver, store
 from control.moves.driver import Drive, Options, Tools
 from control.moves.model import Move, MoveRequest
 from control.moves.plan import Speed
@@ -23,6 +28,7 @@ from control.moves.service import Moves
 from control.moves.steps import STEPS, Phase, WorkName
 from control.moves.work import Done, Job, Pace, Progress, Result, Work
 from control.projection import recovery
+from control.projection import tasks as projection_tasks
 from control.projection.rebuild import rebuild
 from control.projection.shard_writer import connect_writer
 from control.projection.tasks import Housekeeper
@@ -37,6 +43,8 @@ from wire.heartbeat import Heartbeat
 from wire.topology import Topology
 
 DEADLINE_S: Final = 40.0
+CRASHES_MAX: Final = 30
+MOVES: Final = Path(store.__file__).parent
 PACE: Final = Pace(links_s=1_000_000, latency_s=1.0)
 
 
@@ -45,25 +53,37 @@ class Crash(BaseException):
 
 
 class FaultyDatabase(Database):
-    """Counts what is done, and ends its user before or after the effect of the number that is set."""
+    """Ends its user at each of its effects: when a function of control.moves uses the database, before that has had any
+    effect (and the next driver comes through), or after all of it. One that only looks, again and again, is let alone
+    after a while.
+    """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, when: str) -> None:
         super().__init__(database._pool, database._url)
-        self.effects = 0
-        self.crash_before: int | None = None
-        self.crash_after: int | None = None
+        self.crashes: Counter[str] = Counter()
+        self._when = when
+        self._visits: Counter[str] = Counter()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A use of the database is an effect: nothing of it, or all, is there after the crash."""
-        self.effects += 1
-        number = self.effects
-        if number == self.crash_before:
+        """A use of the database; also that of a transaction."""
+        user = _function_of_moves()
+        self._visits[user] += 1
+        is_last = self.crashes[user] < CRASHES_MAX and (self._when == "after" or self._visits[user] % 2 == 1)
+        self.crashes[user] += is_last
+        if is_last and self._when == "before":
             raise Crash
         async with super().connection() as connection:
             yield connection
-        if number == self.crash_after:
+        if is_last and self._when == "after":
             raise Crash
+
+
+def _function_of_moves() -> str:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and Path(frame.f_code.co_filename).parent != MOVES:
+        frame = frame.f_back
+    return "" if frame is None else frame.f_code.co_name
 
 
 @dataclass
@@ -73,6 +93,7 @@ class Labourer:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     results: dict[str, list[Result]] = field(default_factory=dict)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: frozenset[str] = frozenset()  # what the last call was to pass over
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -85,6 +106,7 @@ class Labourer:
     def _named(self, name: str) -> Work:
         async def work(job: Job) -> Result:
             self.calls.append((name, job.cursor))
+            self.lost = job.lost
             for page in range(job.cursor.get("page", 0), 3):
                 await self.gate.wait()
                 await job.report({"page": page + 1}, Progress(fraction=(page + 1) / 3, counts={name: page + 1}))
@@ -147,6 +169,7 @@ class Stage:
     labourer: Labourer
     moves: Moves
     woken: asyncio.Event
+    background: Background
     ended: list[str] = field(default_factory=list)
     lost_after_s: float = 0.2
     soak_s: float = 0.2
@@ -239,6 +262,7 @@ async def open_stage(url: str, servers: list[RedisServer]) -> AsyncIterator[Stag
             labourer=Labourer(),
             moves=Moves(database, woken.set, Speed(copy_links_s=20_000, soak_s=60)),
             woken=woken,
+            background=background,
         )
     finally:
         if beating is not None:
@@ -246,6 +270,14 @@ async def open_stage(url: str, servers: list[RedisServer]) -> AsyncIterator[Stag
             await asyncio.gather(beating, return_exceptions=True)
         await background.stop()
         await database.close()
+
+
+def hurry(patch: pytest.MonkeyPatch) -> None:
+    """Look often, and let the barrier hold for a moment only: here no heartbeat is ever lost."""
+    patch.setattr(barrier, "SETTLE_S", 0.2)
+    patch.setattr(driver, "LOOK_INTERVAL_S", 0.05)
+    patch.setattr(driver, "RETRY_FIRST_S", 0.05)
+    patch.setattr(projection_tasks, "TOPOLOGY_INTERVAL_S", 0.1)
 
 
 def play(url: str, servers: list[RedisServer], work: Callable[[Stage], Awaitable[None]]) -> None:
