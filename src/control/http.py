@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs
 
 import msgspec
 from blacksheep import Content, Request, Response, StreamedContent
@@ -225,7 +226,9 @@ def header(request: Request, name: bytes) -> str | None:
 
 def _query(route: Route, request: Request) -> Any:
     values = {}
-    for name, given in request.query.items():
+    # Not request.query: it leaves out what is empty, so `?dry_run=` would be taken for a request without it.
+    query = parse_qs((request.url.query or b"").decode(errors="replace"), keep_blank_values=True)
+    for name, given in query.items():
         if len(given) != 1:
             raise Error("query_invalid", f"the query parameter {name} is given {len(given)} times")
         values[name] = given[0]

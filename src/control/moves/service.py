@@ -137,7 +137,9 @@ class Moves:
         async with self._database.connection() as connection:
             held = await store.shard_of_run(connection, found.run_id)
         if held is not None:
-            raise Error("shard_exists", f"the server at {shard.url} is shard {held} already; each shard needs its own")
+            raise Error(
+                "shard_exists", f"the server of {shard.id} is shard {held} already; each needs its own", pointer="/url"
+            )
         return candidate.warnings(shard, found)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from control.moves.model import Move, MoveEvent, Plan
-from control.moves.steps import BACKWARD, STEPS, Phase
+from control.moves.steps import BACKWARD, STEPS, TURNED, Phase
 from control.shards.sheets import moment
 
 BAR_WIDTH: Final = 30
@@ -127,7 +127,9 @@ def way_of(move: Move) -> list[Phase]:
     """The phases of the way that the move is on: forward, or back from where it was given up."""
     if move.phase not in BACKWARD | {"aborted", "reversed"}:
         return _from("planned")
-    return _from("reversing" if move.is_reversed else "compensating", end="reversed" if move.is_reversed else "aborted")
+    if move.is_reversed or move.phase in TURNED:
+        return _from("reversing", end="reversed")
+    return _from("compensating", end="aborted")
 
 
 def _from(phase: Phase, end: Phase = "done") -> list[Phase]:

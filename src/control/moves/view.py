@@ -1,5 +1,6 @@
 """Moves as people and programs are shown them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -105,7 +106,7 @@ def of_move(move: Move) -> MoveView:
     return MoveView(**_members(move))
 
 
-def in_detail(move: Move, events: list[MoveEvent]) -> MoveDetail:
+def in_detail(move: Move, events: Sequence[MoveEvent]) -> MoveDetail:
     """A move with all that is known of it."""
     history = [msgspec.convert(event, EventView, from_attributes=True) for event in events]
     return MoveDetail(**_members(move), before=_places(move.before), after=_places(move.after), events=history)

@@ -90,7 +90,8 @@ async def _edges(config: ControlConfig, database: Database) -> tuple[list[EdgeVi
 
 @asynccontextmanager
 async def _listening(config: ControlConfig, database: Database) -> AsyncIterator[Registry]:
-    """A registry that has heard of the edges, as `pointsman control` has; of those on shards that are away it cannot."""
+    """A registry that has heard of the edges, as `pointsman control` has, but for those that only shards that are away
+    know."""
     topology = await service.get_topology(database)
     heard = Edges()
     background = Background(log.configure(config))
