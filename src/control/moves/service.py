@@ -50,7 +50,7 @@ class Moves:
         async with self._database.transaction() as connection:
             await _check_free(connection)
             if await shard_store.current_epoch(connection) != planned.before.epoch:
-                raise Error("version_conflict", "the topology has been changed meanwhile; plan the move again")
+                raise Error("topology_changed", "the topology has been changed meanwhile; plan the move again")
             move = await _insert(connection, planned)
         self._wake()
         return move

@@ -29,6 +29,7 @@ from control.moves.steps import STEPS, Phase, WorkName
 from control.moves.work import Done, Job, Pace, Progress, Result, Work
 from control.projection import recovery
 from control.projection import tasks as projection_tasks
+from control.projection.keeper import Tools as KeeperTools
 from control.projection.rebuild import rebuild
 from control.projection.shard_writer import connect_writer
 from control.projection.tasks import Housekeeper
@@ -243,8 +244,8 @@ async def open_stage(url: str, servers: list[RedisServer]) -> AsyncIterator[Stag
     log = structlog.get_logger()
     background = Background(log)
     edges = Edges()
-    placement = CurrentPlacement()
-    housekeeper = Housekeeper(database, background, edges, placement, Bell(), lambda: None, log)
+    keeping = KeeperTools(database=database, placement=CurrentPlacement(), bell=Bell(), wake=lambda: None, log=log)
+    housekeeper = Housekeeper(keeping, background, edges)
     edge = Edge(database)
     woken = asyncio.Event()
     beating: asyncio.Task[None] | None = None
