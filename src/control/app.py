@@ -44,6 +44,7 @@ from control.metrics import Metrics
 from control.projection import api as projection_api
 from control.projection.acknowledgement import Acknowledgements
 from control.projection.batch import BatchResult
+from control.projection.keeper import Tools as KeeperTools
 from control.projection.tasks import Housekeeper, Projector
 from control.projection.writers import Writers
 from control.shards.current import CurrentPlacement
@@ -70,7 +71,8 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
     acknowledgements = Acknowledgements(database, edges, placement)
     on_batch = partial(_on_batch, metrics, acknowledgements)
     projector = Projector(database, writers, placement, topology_bell, on_batch)
-    housekeeper = Housekeeper(database, background, edges, placement, topology_bell, projector.wake, log)
+    keeping = KeeperTools(database=database, placement=placement, bell=topology_bell, wake=projector.wake, log=log)
+    housekeeper = Housekeeper(keeping, background, edges)
     links = Links(database, projector.wake)
     intake = Intake(Enricher(config.geo_file, Agents(), metrics, log), options_of(config))
     consumers = Consumers(

@@ -69,7 +69,7 @@ async def project_waiting(
 
 
 async def _settle(connection: Connection, rows: Sequence[Row], numbered: Sequence[Numbered]) -> tuple[list[Row], int]:
-    """Note what was written, and let each row that lacks an owner wait for it; returns the others, and how many wait."""
+    """Note what was written; let each row that lacks an owner wait for it. Returns the others, and how many wait."""
     written = {batch.shard_id for batch in numbered}
     finished: list[Row] = []
     waiting: dict[str, list[int]] = {}

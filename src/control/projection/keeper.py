@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from control.background import Pulse
@@ -23,29 +24,28 @@ CHECK_INTERVAL_S: Final = 0.25
 PROBE_INTERVAL_S: Final = 5.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What all keepers of a process share. `bell` rings when there is a new topology; `wake` wakes the projector."""
+
+    database: Database
+    placement: CurrentPlacement
+    bell: Bell
+    wake: Callable[[], None]
+    log: Logger
+
+
 class Keeper:
-    """One shard's keeper. Any number of control processes may run one: an advisory lock lets one of them repair.
+    """One shard's keeper. Any number of control processes may run one: an advisory lock lets one of them repair."""
 
-    `bell` rings when there is a new topology.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        shard: Shard,
-        edges: ShardEdges,
-        placement: CurrentPlacement,
-        bell: Bell,
-        wake: Callable[[], None],
-        log: Logger,
-    ) -> None:
-        self._database = database
+    def __init__(self, shard: Shard, edges: ShardEdges, tools: Tools) -> None:
         self._shard = shard
         self._edges = edges
-        self._placement = placement
-        self._bell = bell
-        self._wake = wake
-        self._log = log.bind(shard=shard.id)
+        self._database = tools.database
+        self._placement = tools.placement
+        self._bell = tools.bell
+        self._wake = tools.wake
+        self._log = tools.log.bind(shard=shard.id)
         self._probed_s = 0.0
         self.need: Need = "nothing"
         self.is_complete = False

@@ -1,11 +1,11 @@
 """Repairing a shard: redo what its log has lost, or fill it; and what a move needs for shards that join or leave.
 
-Whoever repairs is the shard's one keeper (`store.try_keeper_lock`). Every step may be cut off by a crash; the next keeper
-decides again from what is there, and each step says below why that is safe.
+Whoever repairs is the shard's one keeper (`store.try_keeper_lock`). Every step may be cut off by a crash; the next
+keeper decides again from what is there, and each step says below why that is safe.
 
-A shard that joins is adopted by its keeper (`begin_fill` and no more), filled by the move, given a floor (`raise_floor`)
-and called complete (`complete_joining`). A shard that leaves is told where the others are (`retire`), emptied page by
-page (`sweep_page`) and forgotten (`store.forget_shard`).
+A shard that joins is adopted by its keeper (`begin_fill` and no more), filled by the move, given a floor
+(`raise_floor`) and called complete (`complete_joining`). A shard that leaves is told where the others are (`retire`),
+emptied page by page (`sweep_page`) and forgotten (`store.forget_shard`).
 
 A shard under repair keeps the fence of the epoch in which the repair began, until it is over. A move waits for that: so
 no ring can come up whose links the repair does not know of.
@@ -185,8 +185,10 @@ async def retire(connection: Connection, shard: ShardConnection | None, topology
 
 
 async def sweep_page(shard: ShardConnection, fence: bytes, cursor: bytes) -> tuple[bytes, int]:
-    """Remove the links of one step of SCAN, if the fence still is `fence`; returns the next cursor, b"0" at the end, and
-    how many links were removed. Raises Error("shard_unavailable")."""
+    """Remove the links that one step of SCAN finds; returns the next cursor, b"0" at the end, and how many they were.
+
+    Raises Error("shard_unavailable"), and removes nothing, if the fence is not `fence` any more.
+    """
     following, found = await shard.execute("SCAN", cursor, "MATCH", keys.LINK_PREFIX + b"*", "COUNT", SWEEP_KEYS)
     return following, (await shard_writer.remove(shard, fence, found) if found else 0)
 

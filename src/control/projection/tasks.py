@@ -9,10 +9,9 @@ import asyncpg
 from control.background import Background, Pulse
 from control.bell import Bell, heard
 from control.db import Connection, Database
-from control.log import Logger
 from control.projection import notes, store
 from control.projection.batch import BATCH_ROWS_MAX, BatchResult, project_ready
-from control.projection.keeper import Keeper
+from control.projection.keeper import Keeper, Tools
 from control.projection.writers import Writers
 from control.shards import store as shard_store
 from control.shards.current import CurrentPlacement
@@ -95,30 +94,18 @@ class Projector:
 class Housekeeper:
     """Starts a keeper for each shard of the topology, and removes what has had its time."""
 
-    def __init__(
-        self,
-        database: Database,
-        background: Background,
-        edges: Edges,
-        placement: CurrentPlacement,
-        bell: Bell,
-        wake: Callable[[], None],
-        log: Logger,
-    ) -> None:
-        self._database = database
+    def __init__(self, tools: Tools, background: Background, edges: Edges) -> None:
+        self._tools = tools
+        self._database = tools.database
         self._background = background
         self._edges = edges
-        self._placement = placement
-        self._bell = bell
-        self._wake = wake
-        self._log = log
         self._urls: dict[str, str] = {}
         self.keepers: dict[str, Keeper] = {}
 
     async def follow_topology(self, pulse: Pulse) -> None:
         """Have one keeper for each shard of the topology in force; what does not change goes on untouched."""
         while True:
-            changed = self._bell.listen()
+            changed = self._tools.bell.listen()
             async with self._database.connection() as connection:
                 topology = await shard_store.current(connection)
             if topology is not None:
@@ -136,9 +123,8 @@ class Housekeeper:
 
     def _keep(self, shard: Shard) -> None:
         edges = self._edges.of(shard.id)
-        keeper = Keeper(self._database, shard, edges, self._placement, self._bell, self._wake, self._log)
+        keeper = self.keepers[shard.id] = Keeper(shard, edges, self._tools)
         self._urls[shard.id] = shard.url
-        self.keepers[shard.id] = keeper
         self._background.start(f"keeper {shard.id}", keeper.run)
         self._background.start(f"edges {shard.id}", EdgeWatch(shard, edges).run)
 
@@ -154,7 +140,7 @@ class Housekeeper:
         while True:
             async with self._database.transaction() as connection:
                 if await store.retry_set_aside(connection, RETRY_ROWS_MAX):
-                    self._wake()
+                    self._tools.wake()
             for shard_id in list(self.keepers):
                 while await self._purge(shard_id) >= notes.NOTES_MAX:
                     pulse.beat()

@@ -1,4 +1,4 @@
-"""The edge workers that live on each shard, by their heartbeats (pm:edge:<id>), waiting for them, and all of them at once.
+"""The edge workers that live on each shard and on all of them, by their heartbeats (pm:edge:<id>); waiting for them.
 
 The shard itself says when a heartbeat was written or has expired (CLIENT TRACKING on the prefix); looking for them with
 SCAN again and again would cost as much as the shard has links. Only a small shard is scanned, once, when the connection
