@@ -1,10 +1,10 @@
 """Links read from PostgreSQL in pages, as what shards are told of them; no link becomes a Python object by itself.
 
-query = f"SELECT {COLUMNS} FROM unnest($1::bigint[], $2::bigint[], $3::int[]) AS arc (first, last, target) JOIN links l …"
+query = f"SELECT {COLUMNS} FROM unnest($1::bigint[], $2::bigint[], $3::int[]) AS arc (first, last, target) JOIN links …"
 reader = Reader(len(targets), connection.scripts["write"])
 
 async def take(data: bytearray) -> None:
-    reader.feed(data)                                       # and write what `reader.pending_bytes` says has come together
+    reader.feed(data)                       # and write what `reader.pending_bytes` says has come together
 
 await connection.copy_from_query(query, firsts, lasts, targets, output=take, format="binary")
 reader.finish()
@@ -14,7 +14,7 @@ batch.compare(values)                                       # or: what MGET of b
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 COLUMNS: Final[str]
 """What `Reader.feed` expects of a query, in this order: columns of `links l`, then `arc.target`, an integer."""
@@ -34,6 +34,7 @@ class Faulty(NamedTuple):
     link_id: int
     reason: str
 
+@final
 class Reader:
     """Rows of one COPY in binary format, as records by target."""
 
@@ -67,6 +68,7 @@ class Reader:
     def take(self, target: int) -> Batch:
         """What has come for a target since it was last asked for; it may be empty."""
 
+@final
 class Batch:
     """Keys and records of one target, in the order of their rows. Made by `Reader.take`."""
 
@@ -82,8 +84,9 @@ class Batch:
     """Of keys and records."""
 
     digest: int
-    """The sum, modulo 2^64, over `links` of the XXH64 of the record, seeded with the link's hash. Tombstones have no part
-    in it, because those of a shard end by themselves: what is alive is the same on both sides, or the sums differ."""
+    """The sum, modulo 2^64, over `links` of the XXH64 of the record, seeded with the link's hash. Tombstones have no
+    part in it, because those of a shard end by themselves: what is alive is the same on both sides, or the sums differ.
+    """
 
     commands: list[bytes]
     """EVALSHA of write.lua, encoded for the wire, each for at most 250 keys; made anew at each access."""
@@ -93,6 +96,9 @@ class Batch:
 
     def writes(self, indexes: Sequence[int]) -> list[bytes]:
         """Like `commands`, of some of the keys. Raises IndexError."""
+
+    def key(self, index: int) -> bytes:
+        """One key. Raises IndexError."""
 
     def record(self, index: int) -> bytes:
         """One record. Raises IndexError."""
