@@ -228,6 +228,12 @@ class Stage:
         """The move at its end."""
         return await self.until(move_id, lambda move: STEPS[move.phase].is_end, "the move's end")
 
+    async def until_heard(self, edge_id: str) -> None:
+        """As soon as a worker is known to live whose heartbeats cannot be read."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not any(edge_id in edges.unread for edges in self.edges.by_shard.values()):  # noqa: ASYNC110  (no signal)
+                await asyncio.sleep(0.02)
+
     async def topology(self) -> Topology:
         """The topology in force."""
         return await shards.get_topology(self.database)
