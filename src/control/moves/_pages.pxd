@@ -30,7 +30,7 @@ cdef struct Held:
     uint32_t count
     uint32_t room               # of entries
     uint32_t links              # without tombstones
-    uint64_t bytes              # of keys and records
+    uint64_t data_bytes         # of keys and records
     uint64_t digest             # of those
 
 

@@ -80,7 +80,7 @@ class Batch:
     links: int
     """Of keys whose record is no tombstone."""
 
-    bytes: int
+    data_bytes: int
     """Of keys and records."""
 
     digest: int

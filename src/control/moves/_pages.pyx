@@ -149,7 +149,7 @@ cdef bint _hold(Held* held, const Link* link) noexcept nogil:
     entry.key_size = <uint16_t>key_size
     entry.record_size = <uint16_t>record_size
     held.count += 1
-    held.bytes += key_size + record_size
+    held.data_bytes += key_size + record_size
     if not link.is_deleted:
         held.links += 1
         held.digest += _digest(key, key_size, record, record_size)
@@ -216,7 +216,7 @@ cdef class Reader:
         if size == 0:
             return 0
         if self.pending_bytes + self._input.size + size > PENDING_BYTES_MOST:
-            raise ValueError(f"{self.pending_bytes} bytes are to be taken before more is fed")
+            raise ValueError(f"at most {PENDING_BYTES_MAX} bytes are held: take what is pending before more is fed")
         if self._phase == DAMAGED:
             raise ValueError("this COPY failed before")
         if not _reserve(&self._input, size):
@@ -329,8 +329,8 @@ cdef class Batch:
         return self._held.links
 
     @property
-    def bytes(self):
-        return self._held.bytes
+    def data_bytes(self):
+        return self._held.data_bytes
 
     @property
     def digest(self):

@@ -29,6 +29,7 @@ from control.moves.steps import STEPS, Phase, WorkName
 from control.moves.work import Done, Job, Pace, Progress, Result, Work
 from control.projection import recovery
 from control.projection import tasks as projection_tasks
+from control.projection.keeper import Tools as KeeperTools
 from control.projection.rebuild import rebuild
 from control.projection.shard_writer import connect_writer
 from control.projection.tasks import Housekeeper
@@ -227,6 +228,12 @@ class Stage:
         """The move at its end."""
         return await self.until(move_id, lambda move: STEPS[move.phase].is_end, "the move's end")
 
+    async def until_heard(self, edge_id: str) -> None:
+        """As soon as a worker is known to live whose heartbeats cannot be read."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not any(edge_id in edges.unread for edges in self.edges.by_shard.values()):  # noqa: ASYNC110  (no signal)
+                await asyncio.sleep(0.02)
+
     async def topology(self) -> Topology:
         """The topology in force."""
         return await shards.get_topology(self.database)
@@ -243,8 +250,8 @@ async def open_stage(url: str, servers: list[RedisServer]) -> AsyncIterator[Stag
     log = structlog.get_logger()
     background = Background(log)
     edges = Edges()
-    placement = CurrentPlacement()
-    housekeeper = Housekeeper(database, background, edges, placement, Bell(), lambda: None, log)
+    keeping = KeeperTools(database=database, placement=CurrentPlacement(), bell=Bell(), wake=lambda: None, log=log)
+    housekeeper = Housekeeper(keeping, background, edges)
     edge = Edge(database)
     woken = asyncio.Event()
     beating: asyncio.Task[None] | None = None

@@ -184,7 +184,7 @@ def test_links_of_one_hash_are_streamed(database_url: str, three: list[RedisServ
 
         async def look(_: int, __: Cursor) -> None:
             with redis.Redis.from_url(three[2].url) as client:
-                batches.append(client.eval("return #redis.call('KEYS', 'l:*')", 0))  # type: ignore[arg-type]
+                batches.append(client.eval("return #redis.call('KEYS', 'l:*')", 0))
 
         await ground.finish(copy, look, pace=SMALL)
         assert batches[-1] == len(CODES) + 6000

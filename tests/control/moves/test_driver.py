@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
+import redis
 
 from control.moves import store
 from control.moves.driver import Drive, Superseded
@@ -15,6 +16,7 @@ from control.moves.work import Anew, Done, Job, Progress, Result, Waits
 from tests.control.moves.stage import Crash, FaultyDatabase, Stage, hurry, play
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
+from wire import keys
 
 WAY: list[Phase] = [
     "planned",
@@ -315,14 +317,33 @@ def test_silent_shard_is_waited_for_until_it_is_given_up(
             try:
                 await stage.moves.reverse(move.id)
                 waits = f"shard shard-1 does not answer; bring it back or `pointsman move lost {move.id} shard-1`"
-                waiting = await stage.until(move.id, lambda now: now.waits_for == waits, waits)
-                assert waiting.phase == "reversing"
+                await stage.until(move.id, lambda now: (now.phase, now.waits_for) == ("reversing", waits), waits)
                 await stage.moves.declare_lost(move.id, "shard-1")
                 await stage.until_ended(move.id)
                 await driving
             finally:
                 shards[1].resume()
         assert (await stage.moves.get(move.id)).phase == "reversed"
+
+    play(database_url, shards, work)
+
+
+def test_edge_of_another_build_holds_the_move(database_url: str, shards: list[RedisServer]) -> None:
+    """Its heartbeat cannot be read; the move begins when that edge is gone."""
+
+    async def work(stage: Stage) -> None:
+        with redis.Redis.from_url(shards[1].url) as client:
+            client.set(keys.edge_key("old-1.0"), b'1{"edge_id":"old-1.0"}', px=2000)
+        await stage.until_heard("old-1.0")
+        move = await stage.start(MoveRequest(kind="reweight", shard_id="shard-0", weight=2.0))
+        async with stage.driving() as driving:
+            waiting = await stage.until(move.id, lambda now: now.waits_for is not None, "a reason to wait")
+            assert (waiting.phase, (waiting.waits_for or "").split(";")[0]) == (
+                "planned",
+                "edge old-1.0 cannot be understood by this build of control",
+            )
+            await driving
+        assert (await stage.moves.get(move.id)).phase == "done"
 
     play(database_url, shards, work)
 

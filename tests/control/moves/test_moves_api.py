@@ -154,6 +154,7 @@ BAD_BODIES: Final[list[tuple[str, str, str | bytes, str, str | None]]] = [
     ("POST", "", json.dumps({"id": "shard-2", "url": "redis://" + "a" * 1024}), "field_value", "/url"),
     ("POST", "", '{"id": "shard-2", "url": "http://127.0.0.1"}', "topology_invalid", "/url"),
     ("POST", "", '{"id": "shard-2", "url": "redis://127.0.0.1:no"}', "topology_invalid", "/url"),
+    ("POST", "", '{"id": "shard-2", "url": "redis://127.0.0.1?what=1"}', "topology_invalid", "/url"),
     ("POST", "", json.dumps({"id": "shard-2", "url": NOWHERE}), "shard_unreachable", "/url"),
     ("POST", "", '{"id": "shard-2", "url": "redis://127.0.0.1:1", "weight": "1"}', "field_type", "/weight"),
     ("POST", "", '{"id": "shard-2", "url": "redis://127.0.0.1:1", "weight": true}', "field_type", "/weight"),
