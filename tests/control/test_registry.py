@@ -102,9 +102,14 @@ def test_shard_that_is_gone_says_why(station: Station, shards: list[RedisServer]
     assert "cannot be reached" in gone["reason"]
     eventually(lambda: _shards(station)[1]["edges"] is None, "nothing is known of its edges")
     shards[1].start()
-    states = set()
-    eventually(lambda: states.add(state := _shards(station)[1]["state"]) or state == "complete", "it is filled")
-    assert states <= {"unreachable", "unadopted", "filling", "complete"}
+    states: list[str] = []
+
+    def is_filled() -> bool:
+        states.append(_shards(station)[1]["state"])
+        return states[-1] == "complete"
+
+    eventually(is_filled, "it is filled")
+    assert set(states) <= {"unreachable", "unadopted", "filling", "complete"}
 
 
 def test_process_that_nobody_has_adopted_is_called_so(database_url: str, shards: list[RedisServer]) -> None:

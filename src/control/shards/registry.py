@@ -55,7 +55,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """Live edge workers by id; `unread` are others, whose heartbeats have another build's format; a worker that only the
+    """Live edge workers by id; `unread` are others, whose heartbeats are of another build. A worker that only the
     `unheard_shards` know may be missing."""
 
     items: list[EdgeView]
