@@ -75,7 +75,7 @@ def test_number_of_those_that_wait_is_bounded(database_url: str, shards: list[Re
         of_shard = edges.of(batch.shard_id)
         of_shard.live["stuck"] = Heartbeat(edge_id="stuck", build="test", epoch=1, sequence=0)
         of_shard.is_known = True
-        acknowledgements = Acknowledgements(scene.database, edges)
+        acknowledgements = Acknowledgements(scene.database, edges, scene.placement)
         waits = [asyncio.create_task(acknowledgements.wait(write.link_id, 1, DEADLINE_S)) for _ in range(WAITS_MAX)]
         await asyncio.sleep(0)  # each of them has begun
         with pytest.raises(Error, match="the change itself is made") as caught:
