@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from control.errors import Error
-from control.shards.connection import connect
+from control.shards.connection import connect, raw_connection
 from wire.topology import Shard
 
 # RESP3 and CLIENT TRACKING, by which edges hear of changes.
@@ -24,13 +24,15 @@ class Candidate:
 async def inspect(shard: Shard) -> Candidate:
     """Ask the server; raises Error("topology_invalid") for a bad URL, Error("shard_unreachable") without an answer."""
     try:
+        for url in shard.replicas:
+            raw_connection(url, protocol=3)
         connection = await connect(shard.id, shard.url)
         try:
             server, memory, keys = await connection.pipeline([("INFO", "server"), ("INFO", "memory"), ("DBSIZE",)])
         finally:
             await connection.close()
     except ValueError as error:
-        raise Error("topology_invalid", f"{shard.url} is no redis URL: {error}", pointer="/url") from error
+        raise Error("topology_invalid", f"a URL of shard {shard.id} is no redis URL: {error}") from error
     except Error as error:
         raise Error(
             "shard_unreachable", f"{error.message}; start it, and let control reach it", pointer="/url"

@@ -147,6 +147,7 @@ class Drive:
             epoch=in_force.epoch,
             shards=views,
             beats=observation.live(self._tools.edges, in_force.shards),
+            unread=observation.unread(self._tools.edges, in_force.shards),
             lost=frozenset(move.lost),
             targets=frozenset(arc.to_id for arc in await self._labour.arcs(move))
             | documents.joining(move.before, move.after),
