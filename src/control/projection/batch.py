@@ -44,7 +44,7 @@ async def project_ready(connection: Connection, placement: Placement, writers: W
     rows = await store.take_ready(connection, BATCH_ROWS_MAX)
     plan = model.plan(rows, placement)
     usable = await _usable(connection, list(plan.writes), writers)
-    numbered = await _write_all(plan, usable)
+    numbered = await _write_all(plan, usable, placement.topology.epoch)
     finished, parked = await _settle(connection, plan.rows, numbered)
     await finish_rest(connection, plan)
     return BatchResult(len(rows), numbered, finished, parked, len(plan.faulty), _lags(rows))
@@ -62,7 +62,8 @@ async def project_waiting(
     plan = model.plan(rows, placement)
     numbered = []
     if writes := plan.writes.get(state.id):
-        numbered.append(Numbered(state.id, await write_batch(shard, writes, state.base_seq), writes))
+        number = await write_batch(shard, writes, state.base_seq, placement.topology.epoch)
+        numbered.append(Numbered(state.id, number, writes))
     await _settle(connection, plan.rows, numbered)
     await finish_rest(connection, plan)
     return len(rows)
@@ -117,15 +118,17 @@ async def _usable(
     return usable
 
 
-async def _write_all(plan: Plan, usable: dict[str, tuple[ShardConnection, ShardState]]) -> list[Numbered]:
+async def _write_all(plan: Plan, usable: dict[str, tuple[ShardConnection, ShardState]], epoch: int) -> list[Numbered]:
     """Write to every usable shard at once; those that failed are missing from the result."""
-    results = await asyncio.gather(*(_write_one(plan.writes[shard_id], *usable[shard_id]) for shard_id in usable))
+    results = await asyncio.gather(
+        *(_write_one(plan.writes[shard_id], *usable[shard_id], epoch) for shard_id in usable)
+    )
     return [result for result in results if result is not None]
 
 
-async def _write_one(writes: list[Write], shard: ShardConnection, state: ShardState) -> Numbered | None:
+async def _write_one(writes: list[Write], shard: ShardConnection, state: ShardState, epoch: int) -> Numbered | None:
     try:
-        number = await write_batch(shard, writes, state.base_seq)
+        number = await write_batch(shard, writes, state.base_seq, epoch)
     except Error:
         return None  # the connection is closed now, and said so; the shard's rows are parked until it is back
     return Numbered(state.id, number, writes)
