@@ -21,9 +21,9 @@ async def connect_writer(shard_id: str, url: str, more: Mapping[str, str] | None
     return await connect(shard_id, url, {**scripts, **(more or {})})
 
 
-async def write(connection: ShardConnection, writes: Sequence[Write]) -> None:
-    """Compare-and-set the records."""
-    await connection.pipeline(_write_commands(connection, writes))
+async def write(connection: ShardConnection, writes: Sequence[Write], epoch: int | None = None) -> None:
+    """Compare-and-set the records. With an epoch, as `write_batch`."""
+    await connection.pipeline(_write_commands(connection, writes, epoch))
 
 
 async def write_batch(
