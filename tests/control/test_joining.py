@@ -81,6 +81,7 @@ def test_shard_that_joins_is_killed_and_comes_back_empty(station: Station, serve
     first = _run_id(servers[2])
     for code in CODES:
         station.create("https://a.example/", code=code)
+    eventually(lambda: fetch(station.database_url, "SELECT count(*) FROM outbox") == [(0,)], "the outbox empty")
     moved = [code for code in CODES if held(servers[2:], code)]
     assert 0 < len(moved) < len(CODES)
     assert [held_target(servers[:2], code) for code in CODES] == ["https://a.example/"] * len(CODES)
@@ -95,6 +96,8 @@ def test_shard_that_joins_is_killed_and_comes_back_empty(station: Station, serve
 
     for code in moved:
         station.patch(code, target="https://b.example/")
+    # Nobody reads the new owner yet, so nobody has waited for it.
+    eventually(lambda: fetch(station.database_url, "SELECT count(*) FROM outbox") == [(0,)], "the outbox empty")
     assert _copied(station, servers[2], _run_id(servers[2])) == (True, True)
     state = fetch(station.database_url, "SELECT is_complete, is_joining FROM shards WHERE id = $1", NEW)
     assert state == [(True, False)]
