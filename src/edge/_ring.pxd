@@ -12,6 +12,11 @@ cdef struct Member:
     uint32_t rank               # of the name in the order of all names, for ties
 
 
+cdef struct Point:
+    uint64_t position
+    uint16_t shard
+
+
 cdef class Ring:
     cdef uint64_t* _points      # owned; ascending, with one sentinel of 2^64-1 behind the last point
     cdef uint16_t* _owners      # owned; index of the shard of each point, the sentinel's is that of the first point
@@ -30,7 +35,9 @@ cdef class Ring:
 
     cdef size_t _buckets(self) noexcept nogil
     cdef int _allocate(self, uint32_t points) except -1
-    cdef void _build(self, const Member* members, size_t count) noexcept nogil
-    cdef void _count(self, const Member* member) noexcept nogil
-    cdef void _place(self, const Member* members, uint16_t shard) noexcept nogil
+    cdef bint _build(self, const Member* members, size_t count) noexcept nogil
+    cdef int _region_shift(self) noexcept nogil
+    cdef void _count(self, const Member* member, uint32_t* counts) noexcept nogil
+    cdef void _scatter(self, const Member* member, uint16_t shard, uint32_t* ends) noexcept nogil
+    cdef void _sort(self, size_t region, uint32_t begin, uint32_t end, const Member* members, Point* points) noexcept nogil
     cdef void _insert(self, uint64_t position, const Member* members, uint16_t shard) noexcept nogil

@@ -6,9 +6,9 @@ Invariants of a ring: points ascend; equal points are ordered by the shards' nam
 not matter; a ring never changes once built. Lookup is a table of equal-width buckets, about one a point, then a walk of
 about one step: constant time, and fewer cache misses than a binary search.
 
-It is built by the same table: points are counted by bucket and then put straight into their bucket, where the few that
-are there already are kept in order. That takes no memory beside the ring's own, time in proportion to the points, and no
-Python object, so that a thread can build a ring while the loop goes on.
+It is built in time proportional to its points: they are put into regions, of which each is small enough for the cache,
+and there into their buckets, where the few that are there already are kept in order. No Python object is touched, so a
+thread can build a ring while the loop goes on.
 """
 
 cimport cython
@@ -22,6 +22,8 @@ cdef enum:
     SHARDS_MAX = 65535          # an owner is 16 bits; wire.topology allows far fewer
     NAME_BYTES_MAX = 255        # wire.topology's places are shorter
     NUMBER_BYTES_MAX = 11       # "#" and ten digits
+    REGION_BITS = 12            # so that a region of the largest ring is within a core's cache
+    REGIONS_MAX = 1 << REGION_BITS
 
 cdef uint64_t LAST_HASH = <uint64_t>0xFFFFFFFFFFFFFFFF
 cdef double HASHES = 2.0**64
@@ -91,6 +93,7 @@ cdef class Ring:
 
     def __cinit__(self, shards, uint32_t virtual_nodes):
         cdef Member* members
+        cdef bint is_built
         cdef size_t count = len(shards)
         cdef list names = _encoded(shards)
         if virtual_nodes == 0:
@@ -102,8 +105,10 @@ cdef class Ring:
         self._allocate(sum(points))
         members = _members(names, points)
         with nogil:
-            self._build(members, count)
+            is_built = self._build(members, count)
         free(members)
+        if not is_built:
+            raise MemoryError(f"no memory to sort {self._points_count} points")
 
     def __dealloc__(self):
         free(self._points)
@@ -128,42 +133,82 @@ cdef class Ring:
     cdef size_t _buckets(self) noexcept nogil:
         return <size_t>1 << (64 - self._shift)
 
-    cdef void _build(self, const Member* members, size_t count) noexcept nogil:
+    cdef bint _build(self, const Member* members, size_t count) noexcept nogil:
+        """Fill the tables; False if there is no memory."""
+        cdef uint32_t[REGIONS_MAX + 1] ends
+        cdef uint32_t before = 0, largest = 0
         cdef size_t i
-        cdef uint32_t before = 0
-        memset(self._points, 0xFF, (<size_t>self._points_count + 1) * sizeof(uint64_t))
-        memset(self._owners, 0, (<size_t>self._points_count + 1) * sizeof(uint16_t))
-        memset(self._starts, 0, self._buckets() * sizeof(uint32_t))
+        cdef Point* points
+        memset(ends, 0, sizeof(ends))
         for i in range(count):
-            self._count(&members[i])
-        # Where a bucket ends; each point that is put into it takes one off, so that in the end it is where it starts.
-        for i in range(self._buckets()):
-            before += self._starts[i]
-            self._starts[i] = before
+            self._count(&members[i], ends)
+        for i in range(<size_t>REGIONS_MAX):
+            largest = max(largest, ends[i])
+            before += ends[i]
+            ends[i] = before
+        ends[REGIONS_MAX] = before
+        points = <Point*>malloc(largest * sizeof(Point))
+        if points == NULL:
+            return False
         for i in range(count):
-            self._place(members, <uint16_t>i)
+            self._scatter(&members[i], <uint16_t>i, ends)
+        for i in range(self._buckets() >> (self._region_shift() - self._shift)):
+            self._sort(i, ends[i], ends[i + 1], members, points)
+        free(points)
         # A hash above the last point belongs to the first one: the sentinel carries its owner around the wrap.
+        self._points[self._points_count] = LAST_HASH
         self._owners[self._points_count] = self._owners[0]
+        return True
 
-    cdef void _count(self, const Member* member) noexcept nogil:
+    cdef int _region_shift(self) noexcept nogil:
+        return max(self._shift, 64 - REGION_BITS)
+
+    cdef void _count(self, const Member* member, uint32_t* counts) noexcept nogil:
+        """How many points of the shard are in each region."""
         cdef unsigned char[NAME_BYTES_MAX + NUMBER_BYTES_MAX] name
+        cdef int shift = self._region_shift()
         cdef uint32_t n
         memcpy(name, member.name, member.name_size)
         for n in range(member.points):
-            self._starts[_position(name, member.name_size, n) >> self._shift] += 1
+            counts[_position(name, member.name_size, n) >> shift] += 1
 
-    cdef void _place(self, const Member* members, uint16_t shard) noexcept nogil:
+    cdef void _scatter(self, const Member* member, uint16_t shard, uint32_t* ends) noexcept nogil:
+        """Put the shard's points into their regions, from the end; an end thereby becomes a beginning."""
         cdef unsigned char[NAME_BYTES_MAX + NUMBER_BYTES_MAX] name
-        cdef const Member* member = &members[shard]
-        cdef uint32_t n
+        cdef int shift = self._region_shift()
+        cdef uint64_t position
+        cdef uint32_t n, at
         memcpy(name, member.name, member.name_size)
         for n in range(member.points):
-            self._insert(_position(name, member.name_size, n), members, shard)
+            position = _position(name, member.name_size, n)
+            ends[position >> shift] -= 1
+            at = ends[position >> shift]
+            self._points[at] = position
+            self._owners[at] = shard
+
+    cdef void _sort(
+        self, size_t region, uint32_t begin, uint32_t end, const Member* members, Point* points
+    ) noexcept nogil:
+        """Order the points of a region, and fill its buckets; `points` has room for them."""
+        cdef uint32_t* starts = self._starts + (region << (self._region_shift() - self._shift))
+        cdef uint32_t before = begin, i
+        memset(starts, 0, sizeof(uint32_t) << (self._region_shift() - self._shift))
+        for i in range(end - begin):
+            points[i] = Point(self._points[begin + i], self._owners[begin + i])
+            self._points[begin + i] = LAST_HASH
+            self._starts[points[i].position >> self._shift] += 1
+        # Where a bucket ends; each point that is put into it takes one off, so that in the end it is where it starts.
+        for i in range(<uint32_t>1 << (self._region_shift() - self._shift)):
+            before += starts[i]
+            starts[i] = before
+        for i in range(end - begin):
+            self._insert(points[i].position, members, points[i].shard)
 
     cdef void _insert(self, uint64_t position, const Member* members, uint16_t shard) noexcept nogil:
         """Take the place before the bucket's points, and let those pass that come before this one.
 
-        Behind the bucket's last point is a higher one, or a place not taken yet, which reads as 2^64-1.
+        Behind the bucket's last point is a higher one, of a bucket or region behind, or a place not taken yet, which
+        reads as 2^64-1.
         """
         cdef uint64_t bucket = position >> self._shift
         cdef uint64_t other

@@ -22,6 +22,7 @@ from control.moves import documents
 from control.moves.documents import union
 from control.moves.steps import STEPS, Phase
 from control.moves.work import Cursor, Done, Job, Pace, Progress, Result, Stopped, Waits, Work
+from control.projection.keeper import Tools
 from control.projection.tasks import Housekeeper, Projector
 from control.projection.writers import Writers
 from control.shards import service as shard_service
@@ -30,7 +31,7 @@ from control.shards.current import CurrentPlacement, Placement, placement_of
 from control.shards.edges import Edges
 from tests.control.station import DEADLINE_S, SHORT_URL, fence_of, is_trusted
 from tests.stack.server import RedisServer
-from wire import keys, record
+from wire import fence, keys, record
 from wire.record import LinkRecord
 from wire.topology import Shard, Topology
 
@@ -200,6 +201,14 @@ def records(server: RedisServer) -> dict[bytes, LinkRecord | None]:
     return {key: value if isinstance(value, LinkRecord) else None for key, value in decoded.items()}
 
 
+def raise_fence(server: RedisServer) -> None:
+    """As if a later topology had come into force."""
+    held = fence_of(server)
+    assert held is not None
+    with redis.Redis.from_url(server.url) as client:
+        client.set(keys.FENCE, fence.encode(replace(held, epoch=held.epoch + 1)))
+
+
 def run_id_of(server: RedisServer) -> str:
     """The process that answers now."""
     with redis.Redis.from_url(server.url) as client:
@@ -225,7 +234,8 @@ async def open_ground(
     writers = Writers(background)
     placement, bell, log = CurrentPlacement(), Bell(), structlog.get_logger()
     projector = Projector(database, writers, placement, bell, lambda _: None)
-    housekeeper = Housekeeper(database, background, Edges(), placement, bell, projector.wake, log)
+    tools = Tools(database=database, placement=placement, bell=bell, wake=projector.wake, log=log)
+    housekeeper = Housekeeper(tools, background, Edges())
     ground = Ground(
         database=database,
         links=Links(database, projector.wake),
