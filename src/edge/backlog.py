@@ -213,8 +213,14 @@ class Backlog:
         return self._move(frame, State.STORED)
 
     def remains(self, frame: FrameId, now_ms: int) -> None:
-        """An overdue frame is still in its stream: nobody has read it yet."""
-        self._in_flight[frame].due_ms = now_ms + self._ack_timeout_ms
+        """An overdue frame is still in its stream: nobody has read it yet.
+
+        1. The stream has the entry; 2. control stores the frame, and its acknowledgement is read; 3. this is told of 1.
+        Or: 1. the frame is lost, because its shard is another process now; 2. that one has the entry from its disk.
+        """
+        entry = self._in_flight.get(frame)
+        if entry is not None:
+            entry.due_ms = now_ms + self._ack_timeout_ms
 
     def vanished(self, frame: FrameId) -> State:
         """An overdue frame is no longer in its stream; where it stands now."""

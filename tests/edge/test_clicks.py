@@ -100,6 +100,26 @@ def test_shard_that_comes_back_empty_gets_each_frame_again(shard: RedisServer, t
     assert counted.resent == 6
 
 
+def test_shard_that_comes_back_with_its_memory_does_not_stop_the_shipper(shard: RedisServer, tmp_path: Path) -> None:
+    """What the other process got is sent again, though this one has it from its disk, and nothing fails of it."""
+    recorder, consumer = Recorder(tmp_path), Consumer([shard])
+    for first in range(1, 60, 10):
+        recorder.click(range(first, first + 10))
+        recorder.seal()
+    recorder.close()
+    with shipping(tmp_path, [shard.url]) as counted:
+        eventually(lambda: counted.in_flight == 6, "all frames are in the stream")
+        with redis.Redis.from_url(shard.url) as client:
+            client.save()
+        shard.kill()
+        shard.start()
+        assert length(shard) >= 6
+        eventually(lambda: counted.resent >= 6 and length(shard) >= 12, "they are sent again")
+        eventually(lambda: drained(consumer, tmp_path), "all are stored")
+        assert counted.failures == 0
+    assert consumer.links() == [*range(1, 61)]
+
+
 def test_frames_of_a_shard_that_stays_away_go_to_another(shards: Shards, tmp_path: Path) -> None:
     """After a while nobody waits for the shard that took them; the other one carries the same frames."""
     recorder, consumer = Recorder(tmp_path), Consumer(shards.servers)
