@@ -188,25 +188,19 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def recover(directory: Path, writer: int) -> Ledger:
-    """Make all that a dead writer left whole, and give its ledger, whose counts are exact then.
+def recover(directory: Path, books: Ledger) -> None:
+    """Make all that a dead writer left whole; the counts of its ledger, opened to be written, are exact then.
 
     May be broken off and begun again. What a process wrote survives its death, so only what was not closed is looked
     at, unless the machine was started anew since. Raises OSError and FormatError.
     """
-    books = Ledger.open(ledger.path_of(directory, writer), is_writable=True)
-    try:
-        is_same_boot = books.books.boot == ledger.boot()
-        present = set(numbers(directory, writer))
-        for number in sorted(present | {books.books.segment}):
-            if number in present:
-                _recover(path_of(directory, writer, number), books, is_same_boot)
-            else:
-                books.books.settle(number, (0, 0), (0, 0))
-    except BaseException:
-        books.close()
-        raise
-    return books
+    is_same_boot = books.books.boot == ledger.boot()
+    present = set(numbers(directory, books.writer))
+    for number in sorted(present | {books.books.segment}):
+        if number in present:
+            _recover(path_of(directory, books.writer, number), books, is_same_boot)
+        else:
+            books.books.settle(number, (0, 0), (0, 0))
 
 
 def _recover(path: Path, books: Ledger, is_same_boot: bool) -> None:

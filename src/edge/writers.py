@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -60,7 +60,7 @@ class Writers:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._dead: dict[int, Ledger] = {}  # recovered
+        self._dead: dict[int, Report] = {}  # recovered, and what they came to
         self._edge_ids: dict[SegmentId, str] = {}
 
     def look(self, known: Callable[[SegmentId], int | None], is_first: bool) -> Look:
@@ -103,15 +103,7 @@ class Writers:
         """The final reports of dead writers are stored: nothing is left to say of them."""
         for writer in writers:
             ledger.path_of(self._directory, writer).unlink(missing_ok=True)
-            books = self._dead.pop(writer, None)
-            if books is not None:
-                books.close()
-
-    def close(self) -> None:
-        """Let go of all files."""
-        for books in self._dead.values():
-            books.close()
-        self._dead.clear()
+            self._dead.pop(writer, None)
 
     # ---- ledgers
 
@@ -124,16 +116,28 @@ class Writers:
                 with Ledger.open(path) as books:
                     found.reports.append(books.report(_wall_ms()))
             elif not ledger.sweep(path):
-                found.set_aside += self._sort_out(writer)
-                self._dead[writer] = segment.recover(self._directory, writer)
-                log.info("clicks of an ended worker are taken over", writer=f"{writer:016x}")
-        except FileNotFoundError:
+                self._take_over(path, writer, found)
+        except (FileNotFoundError, BlockingIOError):
             return
         except FormatError as error:
             # A writer that lives has not written its page yet; the next look finds it.
             if not ledger.is_alive(path):
                 _set_aside(path, str(error))
                 found.set_aside += 1
+
+    def _take_over(self, path: Path, writer: int, found: Look) -> None:
+        """Make whole what a dead writer left, under its lock.
+
+        1. A worker makes its ledger; 2. nobody holds the lock, so it looks dead here; 3. the worker locks it, so it
+        is not swept away; 4. it begins to record. Without the lock its segments would be closed under its hands.
+        """
+        with Ledger.open(path, is_writable=True) as books:
+            if books.writer != writer:
+                raise FormatError("value", f"by its page it is that of {books.writer:016x}")
+            found.set_aside += self._sort_out(writer)
+            segment.recover(self._directory, books)
+            self._dead[writer] = books.report(_wall_ms())
+        log.info("clicks of an ended worker are taken over", writer=f"{writer:016x}")
 
     def _sort_out(self, writer: int) -> int:
         """Take out what a dead writer's segments cannot be recovered with; how many were set aside."""
@@ -150,7 +154,8 @@ class Writers:
         """A report is final once the writer has no segment any more, not even one that was set aside."""
         owners = {match[1] for name in names if (match := NAME.match(name))}
         return [
-            books.report(_wall_ms(), is_final=f"{writer:016x}" not in owners) for writer, books in self._dead.items()
+            replace(report, at_ms=_wall_ms(), is_final=f"{writer:016x}" not in owners)
+            for writer, report in self._dead.items()
         ]
 
     # ---- segments

@@ -289,6 +289,17 @@ def test_file_that_is_no_segment_is_set_aside(shard: RedisServer, tmp_path: Path
     assert consumer.links() == [1]
 
 
+def test_dead_writers_hold_no_descriptors(tmp_path: Path) -> None:
+    """While control is away a worker may end again and again, and each leaves a ledger."""
+    for recorder in (Recorder(tmp_path) for _ in range(30)):
+        recorder.click([1])
+        recorder.die()
+    before = len(os.listdir("/proc/self/fd"))
+    with shipping(tmp_path, ["redis://127.0.0.1:1"], click_flush_ms=300) as counted:
+        eventually(lambda: counted.backlog_bytes > 0, "it has looked")
+        assert len(os.listdir("/proc/self/fd")) < before + 30
+
+
 @pytest.mark.parametrize(
     "point",
     [

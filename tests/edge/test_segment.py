@@ -75,7 +75,8 @@ def author(tmp_path: Path) -> Iterator[Author]:
 def recovered(directory: Path) -> Report:
     """The final report of the one writer of a directory, which is dead."""
     (writer,) = ledger.writers(directory)
-    with segment.recover(directory, writer) as books:
+    with Ledger.open(ledger.path_of(directory, writer), is_writable=True) as books:
+        segment.recover(directory, books)
         return books.report(0, is_final=True)
 
 
@@ -265,6 +266,31 @@ def test_ledger_that_was_never_begun_is_swept(tmp_path: Path, author: Author) ->
     assert not ledger.sweep(used)
     author.ledger.close()
     assert not ledger.sweep(used)
+
+
+def test_ledger_of_a_living_writer_is_not_written_by_others(author: Author) -> None:
+    """Who thinks that a writer is dead finds out by its lock, and changes nothing."""
+    path = ledger.path_of(author.room.directory, author.ledger.writer)
+    with pytest.raises(BlockingIOError, match="its writer lives"):
+        Ledger.open(path, is_writable=True)
+    author.record(3)
+    assert author.ledger.report(0).recorded == 3
+    assert ledger.is_alive(path)
+    author.ledger.close()
+    with Ledger.open(path, is_writable=True) as books:
+        assert ledger.is_alive(path)
+        assert books.report(0).recorded == 3
+    assert not ledger.is_alive(path)
+
+
+def test_ledger_that_cannot_be_read_is_left_unlocked(tmp_path: Path) -> None:
+    """Though what was wrong with it is still being looked at."""
+    path = tmp_path / f"{5:016x}.ledger"
+    path.write_bytes(b"no ledger" * 1000)
+    with pytest.raises(FormatError) as caught:
+        Ledger.open(path, is_writable=True)
+    assert caught.value.__traceback__ is not None
+    assert not ledger.is_alive(path)
 
 
 # ---- recovery
