@@ -2,6 +2,7 @@
 
     <state_dir>/clicks/   <writer>.ledger             a writer's counts, and the lock by which it is known to live
                           <writer>-<number>.segment   clicks; deleted once all frames of a closed one are stored
+                          <…>.segment.aside           what cannot be shipped, until a person has looked at it
                           space                       locked while somebody takes room
 
 A reader sees the sealed frames of any segment, also of one that is being written.
@@ -23,6 +24,7 @@ from wire.errors import FormatError
 DIRECTORY: Final = "clicks"
 DIRECTORY_MODE: Final = 0o700
 SUFFIX: Final = ".segment"
+ASIDE: Final = ".aside"
 SPACE: Final = "space"
 
 
@@ -124,11 +126,11 @@ def numbers(directory: Path, writer: int) -> list[int]:
 
 
 def used_bytes(directory: Path) -> int:
-    """What all segments of a directory take; raises OSError."""
+    """What all segments of a directory take, with those that were set aside; raises OSError."""
     total = 0
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.name.endswith(SUFFIX):
+            if entry.name.endswith((SUFFIX, SUFFIX + ASIDE)):
                 try:
                     total += entry.stat().st_size
                 except FileNotFoundError:  # stored and deleted meanwhile

@@ -29,7 +29,6 @@ from wire.report import Report
 
 log = structlog.get_logger("edge.clicks")
 
-ASIDE: Final = ".aside"
 MAGIC_BYTES: Final = 8
 NAME: Final = re.compile(r"([0-9a-f]{16})-(\d{6,10})")
 
@@ -231,7 +230,7 @@ def _discard(path: Path, reason: str) -> bool:
 
 
 def _set_aside(path: Path, reason: str) -> None:
-    aside = path.with_name(path.name + ASIDE)
+    aside = path.with_name(path.name + segment.ASIDE)
     path.rename(aside)
     log.error(
         "file of clicks set aside; when the reason is mended, give it its name back and it is shipped; "

@@ -214,7 +214,7 @@ def test_unknown_codes_are_dropped_first(author: Author) -> None:
 
 
 def test_directory_has_a_bound(tmp_path: Path) -> None:
-    """Of all writers together; what is deleted makes room."""
+    """Of all writers together; what is deleted makes room, and what is set aside does not."""
     room = Room(tmp_path, 3 * SEGMENT_BYTES, SEGMENT_BYTES)
     for number in range(3):
         segment.create(room, number, 0, "edge-1")
@@ -222,7 +222,11 @@ def test_directory_has_a_bound(tmp_path: Path) -> None:
     with pytest.raises(BacklogFullError, match="196608 bytes of clicks wait to be stored"):
         segment.create(room, 9, 0, "edge-1")
     assert segment.numbers(tmp_path, 9) == []
-    segment.path_of(tmp_path, 1, 0).unlink()
+    path = segment.path_of(tmp_path, 1, 0)
+    aside = path.rename(path.with_name(path.name + segment.ASIDE))
+    with pytest.raises(BacklogFullError):
+        segment.create(room, 9, 0, "edge-1")
+    aside.unlink()
     segment.create(room, 9, 0, "edge-1")
 
 
