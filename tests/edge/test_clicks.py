@@ -1,12 +1,14 @@
 """The way of clicks from segments to control: real files, and real shards that die, fill up and lose their memory."""
 
 import os
+import resource
 import signal
 from pathlib import Path
 
 import pytest
 import redis
 
+from edge.claim import Claim
 from edge.segment import directory_of
 from edge.topology import Store
 from tests.edge.click_stand import Consumer, Recorder, killed_shipper, shipping
@@ -298,6 +300,20 @@ def test_dead_writers_hold_no_descriptors(tmp_path: Path) -> None:
     with shipping(tmp_path, ["redis://127.0.0.1:1"], click_flush_ms=300) as counted:
         eventually(lambda: counted.backlog_bytes > 0, "it has looked")
         assert len(os.listdir("/proc/self/fd")) < before + 30
+
+
+def test_directory_is_had_on_a_full_disk(tmp_path: Path) -> None:
+    """Though there is no room for the pid: shipping is what makes some."""
+    claim = Claim(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        is_taken = claim.take()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert is_taken
+    assert not Claim(tmp_path).take()
+    claim.release()
 
 
 @pytest.mark.parametrize(
