@@ -28,7 +28,10 @@ class SegmentMap(Mapping):
         """Make a new segment of bytes that are all zero; ValueError for a size that none can have."""
 
     def frames(self, first: int = 0) -> list[tuple[int, int]]:
-        """Start and end of the sealed frames, from number `first` on. They do not change, but more may come."""
+        """Start and end of the sealed frames, from number `first` on. They do not change, but more may come.
+
+        Raises wire.FormatError for a table that makes no sense.
+        """
 
     def body(self, start: int, end: int) -> bytes:
         """The bytes of a frame, as wire.click reads them."""

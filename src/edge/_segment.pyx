@@ -126,13 +126,16 @@ cdef int _fill(Header* header, uint32_t start, uint32_t at, uint32_t end) noexce
 cdef int _repair_sealed(Header* header, Scan* scan) noexcept nogil:
     """Make the sealed frames readable; a table that makes no sense from some frame on is cut there."""
     cdef uint32_t start = PAGE, end, at, i, frames = min(header.frames, <uint32_t>FRAMES_MAX)
+    cdef Scan before
     for i in range(frames):
         end = header.ends[i]
         if not _is_frame(header, start, end):
             header.frames = i
             break
+        before = scan[0]
         at = _scan_items(header, start, end, scan)
         if 0 < end - at < ITEM_BYTES_MIN:
+            scan[0] = before                    # they are found again behind the table
             header.frames = i
             break
         _fill(header, start, at, end)
@@ -183,6 +186,13 @@ cdef bytes _edge_id(str edge_id):
     return encoded
 
 
+cdef str _read_edge_id(const uint8_t* at, uint8_t size):
+    cdef bytes encoded = (<const char*>at)[: min(size, <uint8_t>EDGE_ID_BYTES_MAX)]
+    if not 1 <= size <= EDGE_ID_BYTES_MAX or not encoded.isascii():
+        raise FormatError("value", f"an edge id of {size} bytes that begins with {encoded!r}")
+    return encoded.decode("ascii")
+
+
 cdef int _check_magic(const uint8_t* found, const char* magic, str name) except -1:
     if memcmp(found, magic, 7) != 0:
         raise FormatError("value", f"this is no {name}: it begins with {(<const char*>found)[:8]!r}")
@@ -229,8 +239,9 @@ cdef class SegmentMap(Mapping):
 
     cdef int _check(self) except -1:
         _check_magic(self.header.magic, SEGMENT_MAGIC, "segment")
-        if self.header.size < PAGE or self.header.edge_id_size > EDGE_ID_BYTES_MAX:
+        if self.header.size < PAGE:
             raise FormatError("value", f"the header of a segment says that it has {self.header.size} bytes")
+        _read_edge_id(self.header.edge_id, self.header.edge_id_size)
         return 0
 
     cdef int _writable(self) except -1:
@@ -262,7 +273,7 @@ cdef class SegmentMap(Mapping):
 
     @property
     def edge_id(self):
-        return self.header.edge_id[: self.header.edge_id_size].decode("ascii")
+        return _read_edge_id(self.header.edge_id, self.header.edge_id_size)
 
     @property
     def created_ms(self):
@@ -270,17 +281,25 @@ cdef class SegmentMap(Mapping):
 
     @property
     def is_closed(self):
-        return self.header.is_closed != 0
+        cdef bint is_closed = self.header.is_closed != 0
+        acquire_fence()                     # the frames that are read after this are all of a closed one's
+        return is_closed
 
     @property
     def noted(self):
         return self.header.recorded, self.header.unknown_recorded
 
     def frames(self, uint32_t first=0):
-        cdef uint32_t count = min(self.header.frames, <uint32_t>FRAMES_MAX), i
+        cdef uint32_t count = min(self.header.frames, <uint32_t>FRAMES_MAX), i, start, end
         acquire_fence()
-        starts = [PAGE if i == 0 else self.header.ends[i - 1] for i in range(first, count)]
-        return [(start, self.header.ends[first + i]) for i, start in enumerate(starts)]
+        found = []
+        for i in range(first, count):
+            start = PAGE if i == 0 else self.header.ends[i - 1]
+            end = self.header.ends[i]
+            if not _is_frame(self.header, start, end):
+                raise FormatError("value", f"its table says that frame {i} is from {start} to {end}")
+            found.append((start, end))
+        return found
 
     def body(self, uint32_t start, uint32_t end):
         if not PAGE <= start < end <= self.size:
@@ -316,6 +335,7 @@ cdef class LedgerMap(Mapping):
 
     def __init__(self, mapping, is_writable=False):
         _check_magic(self.books.magic, LEDGER_MAGIC, "ledger")
+        _read_edge_id(self.books.edge_id, self.books.edge_id_size)
 
     @staticmethod
     def format(mapping, uint64_t writer, str edge_id not None, int64_t started_ms, bytes boot not None):
@@ -337,7 +357,7 @@ cdef class LedgerMap(Mapping):
 
     @property
     def edge_id(self):
-        return self.books.edge_id[: min(self.books.edge_id_size, <int>EDGE_ID_BYTES_MAX)].decode("ascii")
+        return _read_edge_id(self.books.edge_id, self.books.edge_id_size)
 
     @property
     def started_ms(self):

@@ -26,6 +26,8 @@ from typing import Final, NamedTuple
 # A frame that keeps vanishing under one and the same Redis process is one that somebody throws away: after this often,
 # and as many ack timeouts, a person has to look at it.
 VANISHED_MAX: Final = 8
+# Instants are kept in 32 bits: until 2106. What a wrong clock or a damaged page says beyond that is as young as can be.
+SINCE_S_MAX: Final = 2**32 - 1
 
 
 class State(enum.IntEnum):

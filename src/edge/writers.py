@@ -20,7 +20,7 @@ import structlog
 
 from edge import ledger, segment
 from edge._segment import SegmentMap
-from edge.backlog import FrameId, SegmentId
+from edge.backlog import SINCE_S_MAX, FrameId, SegmentId
 from edge.ledger import Ledger
 from edge.segment import Segment
 from wire.errors import FormatError
@@ -142,11 +142,11 @@ class Writers:
         """Take out what a dead writer's segments cannot be recovered with; how many were set aside."""
         count = 0
         for number in segment.numbers(self._directory, writer):
-            path = segment.path_of(self._directory, writer, number)
+            id_ = SegmentId(writer, number)
             try:
-                Segment.open(path)
+                self._open(id_, is_over=False)
             except FormatError as error:
-                count += _discard(path, str(error))
+                count += _discard(self._path(id_), str(error))
         return count
 
     def _reports_of_dead(self, names: list[str]) -> list[Report]:
@@ -186,8 +186,8 @@ class Writers:
             return
         self._edge_ids[id_] = opened.edge_id
         # What was not sealed a moment ago is young; what lay here at the start may be as old as its segment.
-        since_ms = opened.created_ms if is_first else _wall_ms()
-        found.seen.append(Seen(id_, frames, is_closed, since_ms // 1000))
+        since_ms = min(opened.created_ms, _wall_ms()) if is_first else _wall_ms()
+        found.seen.append(Seen(id_, frames, is_closed, min(max(since_ms, 0) // 1000, SINCE_S_MAX)))
 
     def _open(self, id_: SegmentId, is_over: bool) -> Segment:
         path = self._path(id_)

@@ -291,6 +291,32 @@ def test_file_that_is_no_segment_is_set_aside(shard: RedisServer, tmp_path: Path
     assert consumer.links() == [1]
 
 
+@pytest.mark.parametrize(("offset", "damage"), [(24, b"\xff" * 6), (57, b"\xff"), (256, b"\xff" * 64)])
+def test_segment_with_a_spoilt_page_holds_up_nobody(
+    shard: RedisServer, tmp_path: Path, offset: int, damage: bytes
+) -> None:
+    """Its instant, its edge's id or its table of frames: the others' clicks arrive all the same."""
+    spoilt, other = sorted((Recorder(tmp_path), Recorder(tmp_path)), key=lambda recorder: recorder.writer)
+    consumer = Consumer([shard])
+    for link_id in range(1, 20):
+        spoilt.click([link_id])
+        spoilt.seal()
+    spoilt.close()
+    with (directory_of(str(tmp_path)) / f"{spoilt.writer:016x}-000000.segment").open("r+b") as file:
+        file.seek(offset)
+        file.write(damage)
+    other.click([100])
+    other.close()
+    with shipping(tmp_path, [shard.url]) as counted:
+
+        def has_arrived() -> bool:
+            consumer.consume()
+            return 100 in consumer.links()
+
+        eventually(has_arrived, "the other clicks arrive")
+        assert counted.failures == 0
+
+
 def test_dead_writers_hold_no_descriptors(tmp_path: Path) -> None:
     """While control is away a worker may end again and again, and each leaves a ledger."""
     for recorder in (Recorder(tmp_path) for _ in range(30)):

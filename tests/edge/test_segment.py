@@ -403,6 +403,46 @@ def test_lost_seals_are_found_again_where_they_were(author: Author, tmp_path: Pa
     assert Segment.open(path).frames()[:5] == sealed
 
 
+def test_seal_within_an_item_is_cut_and_its_clicks_are_counted_once(author: Author, tmp_path: Path) -> None:
+    """A table that makes no sense is not believed; what it was about is found by the items."""
+    author.record(10)
+    author.seal()
+    dead = author.die(tmp_path / "dead")
+    path = segment.path_of(dead, author.ledger.writer, 0)
+    ((_, end),) = Segment.open(path).frames()
+    data = bytearray(path.read_bytes())
+    data[256:260] = (end - 44 + 8).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert (recovered(dead).recorded, len(stored(dead))) == (10, 10)
+
+
+@pytest.mark.parametrize("end", [0, PAGE, PAGE + 2, SEGMENT_BYTES + 4, 2**32 - 4])
+def test_table_of_frames_that_makes_no_sense_is_refused(author: Author, tmp_path: Path, end: int) -> None:
+    """As a file that cannot be read: nobody sends what it says."""
+    author.record(10)
+    author.seal()
+    path = author.die(tmp_path / "dead") / author.path(0).name
+    data = bytearray(path.read_bytes())
+    data[256:260] = end.to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="frame 0 is from 4096 to"):
+        Segment.open(path).frames()
+
+
+@pytest.mark.parametrize("edge_id", [b"\0", b"\x65" + bytes(100), b"\x06edge-\xff"])
+def test_edge_id_that_is_none_is_refused(author: Author, tmp_path: Path, edge_id: bytes) -> None:
+    """Of a segment and of a ledger: with an error that says which file is spoilt."""
+    dead = author.die(tmp_path / "dead")
+    for path, at in ((dead / author.path(0).name, 56), (next(dead.glob("*.ledger")), 40)):
+        data = bytearray(path.read_bytes())
+        data[at : at + len(edge_id)] = edge_id
+        path.write_bytes(data)
+    with pytest.raises(FormatError, match="edge id"):
+        Segment.open(dead / author.path(0).name)
+    with pytest.raises(FormatError, match="edge id"):
+        Ledger.open(next(dead.glob("*.ledger")))
+
+
 @pytest.mark.parametrize("is_closed", [False, True])
 def test_torn_sealed_frame_keeps_its_place_and_can_be_read(author: Author, tmp_path: Path, is_closed: bool) -> None:
     """Its whole clicks are there, the rest is filled with texts of nobody; what is missing is counted as torn."""
