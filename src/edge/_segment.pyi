@@ -72,5 +72,6 @@ class LedgerMap(Mapping):
     def settle(self, number: int, found: tuple[int, int], noted: tuple[int, int]) -> None:
         """Count a repaired segment of a dead writer, once, in the order of their numbers.
 
-        `found` are its clicks and unknown codes; `noted` is how many its own header says. What is missing was torn.
+        `found` are its clicks and unknown codes; `noted` is how many its own header says, for want of a better count:
+        the ledger has those of the last ones that were closed. What is missing was torn.
         """

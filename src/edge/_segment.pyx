@@ -91,6 +91,8 @@ cdef uint32_t _scan_items(const Header* header, uint32_t start, uint32_t limit, 
             break
         if item_check(item, seed) != item.check:
             break
+        if item.kind == CLICK and scan.first_ms == 0:
+            scan.first_ms = (<const ClickItem*>item).time_ms
         if item.kind == CLICK and item.flags & UNKNOWN_CODE:
             scan.unknown_recorded += 1
         elif item.kind == CLICK:
@@ -172,6 +174,17 @@ cdef Account* next_account(Books* books) noexcept nogil:
 cdef int turn_account(Books* books) noexcept nogil:
     release_fence()
     books.turn += 1
+    return 0
+
+
+cdef int note_closing(Books* books, uint32_t number, uint64_t recorded, uint64_t unknown_recorded) noexcept nogil:
+    cdef Closing* closing = &books.closings[number % CLOSINGS]
+    closing.after = 0
+    release_fence()
+    closing.recorded = recorded
+    closing.unknown_recorded = unknown_recorded
+    release_fence()
+    closing.after = <uint64_t>number + 1
     return 0
 
 
@@ -315,6 +328,8 @@ cdef class SegmentMap(Mapping):
         with nogil:
             _repair_sealed(self.header, &scan)
             _seal_rest(self.header, &scan)
+        if self.header.created_ms == 0:
+            self.header.created_ms = scan.first_ms      # as its writer did, whose page was lost
         return scan.recorded, scan.unknown_recorded
 
     def close(self):
@@ -398,6 +413,7 @@ cdef class LedgerMap(Mapping):
 
     def settle(self, uint32_t number, found, noted):
         cdef Account* new
+        cdef Closing* closing = &self.books.closings[number % CLOSINGS]
         cdef uint64_t recorded, unknown_recorded, noted_recorded, noted_unknown
         if not self.is_writable:
             raise ValueError("the ledger was opened for reading")
@@ -406,6 +422,9 @@ cdef class LedgerMap(Mapping):
         recorded, unknown_recorded = found
         noted_recorded, noted_unknown = noted
         new = next_account(self.books)
+        if closing.after == <uint64_t>number + 1:
+            # The page of a segment is written at another time than the ledger's: it may be from before the closing.
+            noted_recorded, noted_unknown = closing.recorded, closing.unknown_recorded
         if number < new.segment:                # counted when it was closed
             new.recorded -= min(new.recorded, _lost(noted_recorded, recorded))
             new.unknown_recorded -= min(new.unknown_recorded, _lost(noted_unknown, unknown_recorded))

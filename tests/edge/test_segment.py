@@ -403,6 +403,36 @@ def test_lost_seals_are_found_again_where_they_were(author: Author, tmp_path: Pa
     assert Segment.open(path).frames()[:5] == sealed
 
 
+def test_lost_page_of_a_closed_segment_is_made_good(author: Author, tmp_path: Path) -> None:
+    """A power cut took the page and some clicks of a segment, but the disk had the ledger that knows of its closing.
+
+    When it was begun is known by its first click, and what is missing is torn, of links and of unknown codes.
+    """
+    author.record(100, link_id=0)
+    while author.clicks.segment == 0:
+        author.record(1)
+    author.record(10)
+    told = author.ledger.report(0)
+    dead = author.die(tmp_path / "dead")
+    path = segment.path_of(dead, author.ledger.writer, 0)
+    begun_ms = Segment.open(path).created_ms
+    data = bytearray(path.read_bytes())
+    data[20:56] = SEGMENT_BYTES.to_bytes(4, "little") + bytes(32)
+    data[256:PAGE] = bytes(PAGE - 256)
+    data[PAGE + 3000 :] = bytes(len(data) - PAGE - 3000)
+    path.write_bytes(data)
+    move_to_another_boot(dead)
+    report = recovered(dead)
+    kept = stored(dead)
+    unknown = sum(click.link_id == 0 for click in kept)
+    assert 0 < unknown < 100
+    assert (report.served, report.recorded, report.dropped["torn"]) == (told.served, 11, told.served - 11)
+    assert (report.unknown_recorded, report.unknown_dropped) == (unknown, 100 - unknown)
+    assert len(kept) == 11 + unknown
+    assert Segment.open(path).created_ms == begun_ms > 0
+    assert recovered(dead) == report
+
+
 def test_seal_within_an_item_is_cut_and_its_clicks_are_counted_once(author: Author, tmp_path: Path) -> None:
     """A table that makes no sense is not believed; what it was about is found by the items."""
     author.record(10)
