@@ -1,8 +1,8 @@
 """The books of a writer: what it reported, and what has become of it here; pure.
 
 `recorded` and `dropped` come from its reports, the rest is counted here. Reports come late, twice and out of order: of
-each count the highest holds, because they only rise. The final report holds against all others: it was made after the
-writer's death, when what a power cut had torn was known.
+each count the highest holds, because they only rise. What a power cut tore was recorded before, though: of two reports
+the one with more torn clicks holds, and the final one, made when all of that was known, against all others.
 """
 
 from collections.abc import Iterable, Mapping
@@ -71,7 +71,10 @@ def reported(book: Book, report: Report) -> Book:
     if book.is_final and not report.is_final:
         return book
     is_first_final = report.is_final and not book.is_final
-    known = Book(writer=book.writer, edge_id=book.edge_id) if is_first_final else book
+    newly_torn = report.dropped["torn"] - book.dropped.get("torn", 0)
+    if newly_torn < 0 and not is_first_final:
+        return book
+    known = Book(writer=book.writer, edge_id=book.edge_id) if is_first_final or newly_torn > 0 else book
     return replace(
         book,
         edge_id=report.edge_id,
