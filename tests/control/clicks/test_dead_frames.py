@@ -87,6 +87,8 @@ def _envelopes() -> dict[str, dict[bytes, bytes]]:
         "report: version": {keys.REPORT_FIELD: b"7{}"},
         "report: writer": {keys.REPORT_FIELD: report.encode(report_of(Segment(writer=0), recorded=0))},
         "report: edge id": {keys.REPORT_FIELD: report.encode(report_of(Segment(edge_id="a\0b"), recorded=0))},
+        "report: nested": {keys.REPORT_FIELD: b'1{"edge_id":' + b"[" * 1000 + b"]" * 1000 + b"}"},
+        "report: counts": {keys.REPORT_FIELD: report.encode(report_of(Segment(), recorded=2**62))},
     }
 
 
