@@ -45,6 +45,12 @@ async def begin_merge(connection: Connection) -> None:
     )
 
 
+async def clock_ms(connection: Connection) -> int:
+    """The instant by PostgreSQL's clock, which is one for all control processes; identities are kept by it too."""
+    instant: int = await connection.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+    return instant
+
+
 async def segments(connection: Connection, keys: Iterable[SegmentKey]) -> dict[SegmentKey, Segment]:
     """What is known of these segments."""
     wanted = sorted(set(keys))
@@ -62,15 +68,14 @@ async def segments(connection: Connection, keys: Iterable[SegmentKey]) -> dict[S
     }
 
 
-async def add_ranges(
-    connection: Connection, committed: Sequence[Arrival], dead: Sequence[Arrival], now_ms: int
-) -> None:
+async def add_ranges(connection: Connection, committed: Sequence[Arrival], dead: Sequence[Arrival]) -> None:
     """Note which frames are counted, and which are in the dead letters."""
     arrivals = [*committed, *dead]
     await connection.execute(
         """
         INSERT INTO click_segments AS known (writer, segment, edge_id, created_at, committed, dead)
-        SELECT writer, segment, min(edge_id), to_timestamp(min(created_ms) / 1000.0),
+        SELECT writer, segment, min(edge_id),
+            to_timestamp(least(min(created_ms), extract(epoch FROM now()) * 1000) / 1000.0),
             coalesce(range_agg(int4range(low, high)) FILTER (WHERE NOT is_dead), '{}'),
             coalesce(range_agg(int4range(low, high)) FILTER (WHERE is_dead), '{}')
         FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[], $5::integer[], $6::integer[], $7::boolean[])
@@ -82,7 +87,7 @@ async def add_ranges(
         [arrival.frame.writer for arrival in arrivals],
         [arrival.frame.segment for arrival in arrivals],
         [arrival.frame.edge_id for arrival in arrivals],
-        [min(arrival.frame.created_ms, now_ms) for arrival in arrivals],
+        [arrival.frame.created_ms for arrival in arrivals],
         [arrival.frame.start for arrival in arrivals],
         [arrival.end for arrival in arrivals],
         [False] * len(committed) + [True] * len(dead),
