@@ -17,6 +17,10 @@ from control.db import Connection
 _MERGE_LOCK: Final = 0x706E7473636C636B
 # Others hold it for about a second each; with ten of them waiting a statement's ten seconds could be over.
 LOCK_TIMEOUT_S: Final = 60.0
+# What a merge may compute between two statements; most take a tenth of a second. A process that was stopped or whose
+# machine was paused, and one to which the way is cut, would keep all others waiting until somebody ends it. PostgreSQL
+# ends its session instead, which undoes what it did. Half of LOCK_TIMEOUT_S: whoever waits gets the lock in time.
+SILENCE_MS_MAX: Final = 30_000
 # Rows of one statement: about half a second, far from the ten that it may take.
 PAGE_ROWS: Final = 20_000
 # Of a link's clicks on one day; the document holds more, and 2^31 are 25,000 a second all day long.
@@ -36,11 +40,17 @@ async def begin_merge(connection: Connection) -> None:
     """Wait until no other transaction merges. What is read by the statements after this one cannot change any more.
 
     A frame is acknowledged when its transaction is committed, and then the edge deletes it: the commit must be on disk
-    whatever the server's default is.
+    whatever the server's default is. And whoever falls silent loses the lock: PostgreSQL ends a session that sends no
+    statement for SILENCE_MS_MAX, or does not take what it asked for.
     """
     await connection.execute(
-        "SELECT set_config('synchronous_commit', 'on', true), pg_advisory_xact_lock($1)",
+        """
+        SELECT set_config('synchronous_commit', 'on', true),
+            set_config('idle_in_transaction_session_timeout', $2, true), set_config('tcp_user_timeout', $2, true),
+            pg_advisory_xact_lock($1)
+        """,
         _MERGE_LOCK,
+        str(SILENCE_MS_MAX),
         timeout=LOCK_TIMEOUT_S,
     )
 

@@ -8,13 +8,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import asyncpg
 import pytest
 
+from control.clicks import store
 from control.errors import Error
 from tests.control.clicks import barrier
 from tests.control.clicks.depot import Depot, plain_sum, play, send, some_frames, waiting
 from tests.control.conftest import StationFactory
-from tests.control.station import eventually, fetch
+from tests.control.station import DEADLINE_S, eventually, fetch
 from tests.stack.server import PostgresServer, RedisServer
 from wire.frame import Frame
 
@@ -175,3 +177,24 @@ def test_control_killed_before_it_acknowledges(
     station.start()
     eventually(lambda: waiting(shards[0]) == 0, "an empty stream")
     assert dict(fetch(migrated_url, "SELECT link_id, clicks FROM click_totals")) == plain_sum(FRAMES)
+
+
+def test_merge_that_falls_silent_loses_its_turn(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is stopped, or its machine, in the middle of a batch: its session is ended, others go on."""
+    monkeypatch.setattr(store, "SILENCE_MS_MAX", 300)
+
+    async def work(depot: Depot) -> None:
+        stopped = await asyncpg.connect(migrated_url)
+        try:
+            await stopped.execute("BEGIN")
+            await store.begin_merge(stopped)
+            await stopped.execute("INSERT INTO click_salts VALUES (1, 1)")
+            async with asyncio.timeout(DEADLINE_S):
+                assert (await depot.store(*FRAMES[:3])).stored == 3
+            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+                await stopped.execute("COMMIT")
+        finally:
+            stopped.terminate()
+        assert await depot.rows("SELECT FROM click_salts WHERE day = 1") == []
+
+    play(migrated_url, [], work)
