@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from control.clicks._fold import Groups
+from control.clicks._fold import LINK_SCOPE
 from control.clicks.books import Book
 from control.clicks.model import Arrival, Segment, SegmentKey
 from control.clicks.ranges import Ranges
@@ -34,6 +34,9 @@ _BOOK_COLUMNS: Final = (
 _FACTS: Final = (
     "SELECT id, tags, CASE WHEN target LIKE '%utm_%' THEN target END AS target FROM links WHERE id = ANY ($1)"
 )
+
+DocumentKey = tuple[int, int]
+"""Subject and day."""
 
 
 async def begin_merge(connection: Connection) -> None:
@@ -116,7 +119,9 @@ async def revive_range(connection: Connection, arrival: Arrival) -> None:
 
 async def facts(connection: Connection, link_ids: Sequence[int]) -> list[Any]:
     """(id, tags, target if it may name a campaign) of the links that are there."""
-    rows: list[Any] = await connection.fetch(_FACTS, link_ids)
+    rows: list[Any] = []
+    for page in _pages(link_ids):
+        rows += await connection.fetch(_FACTS, page)
     return rows
 
 
@@ -144,71 +149,65 @@ async def add_totals(connection: Connection, totals: Sequence[tuple[int, int, in
         )
 
 
-async def link_documents(connection: Connection, groups: Groups) -> list[bytes | None]:
-    """The links' day documents, in the order of the groups."""
-    keys = list(zip(groups.subjects, groups.days, strict=True))
-    found: dict[tuple[int, int], bytes] = {}
-    for page in _pages(keys):
+async def documents(connection: Connection, scope: int, keys: Sequence[DocumentKey]) -> list[bytes | None]:
+    """The day documents of a scope's subjects, in the order of the keys."""
+    subjects, days = map(list, zip(*keys, strict=True))
+    if scope == LINK_SCOPE:
         rows = await connection.fetch(
             """
-            SELECT link_id, day, document FROM unnest($1::bigint[], $2::integer[]) AS wanted(link_id, day)
+            SELECT link_id AS subject, day, document FROM unnest($1::bigint[], $2::integer[]) AS wanted(link_id, day)
             JOIN click_link_days USING (link_id, day)
             WHERE day BETWEEN $3 AND $4  -- by which PostgreSQL leaves out the partitions of other months
             """,
-            *map(list, zip(*page, strict=True)),
-            min(groups.days),
-            max(groups.days),
+            subjects,
+            days,
+            min(days),
+            max(days),
         )
-        found.update(((row["link_id"], row["day"]), row["document"]) for row in rows)
+    else:
+        rows = await connection.fetch(
+            """
+            SELECT subject, day, document FROM unnest($2::bigint[], $3::integer[]) AS wanted(subject, day)
+            JOIN click_scope_days USING (subject, day) WHERE scope = $1
+            """,
+            scope,
+            subjects,
+            days,
+        )
+    found = {(row["subject"], row["day"]): row["document"] for row in rows}
     return [found.get(key) for key in keys]
 
 
-async def save_link_documents(connection: Connection, groups: Groups, documents: list[bytes]) -> None:
-    """Replace the documents of merged groups."""
-    for page in _pages(list(zip(groups.subjects, groups.days, groups.clicks, documents, strict=True))):
-        link_ids, days, clicks, page_documents = map(list, zip(*page, strict=True))
+async def save_documents(
+    connection: Connection, scope: int, keys: Sequence[DocumentKey], clicks: Sequence[int], merged: Sequence[bytes]
+) -> None:
+    """Put merged documents in their place; `clicks` is what they have."""
+    subjects, days = map(list, zip(*keys, strict=True))
+    if scope == LINK_SCOPE:
         await connection.execute(
             """
             INSERT INTO click_link_days (link_id, day, clicks, document)
             SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bytea[])
             ON CONFLICT (link_id, day) DO UPDATE SET clicks = excluded.clicks, document = excluded.document
             """,
-            link_ids,
+            subjects,
             days,
             [min(count, LINK_DAY_CLICKS_MAX) for count in clicks],
-            page_documents,
+            merged,
         )
-
-
-async def scope_documents(connection: Connection, scope: int, groups: Groups) -> list[bytes | None]:
-    """The day documents of a scope's subjects, in the order of the groups."""
-    rows = await connection.fetch(
-        """
-        SELECT subject, day, document FROM unnest($2::bigint[], $3::integer[]) AS wanted(subject, day)
-        JOIN click_scope_days USING (subject, day) WHERE scope = $1
-        """,
-        scope,
-        groups.subjects,
-        groups.days,
-    )
-    found = {(row["subject"], row["day"]): row["document"] for row in rows}
-    return [found.get(key) for key in zip(groups.subjects, groups.days, strict=True)]
-
-
-async def save_scope_documents(connection: Connection, scope: int, groups: Groups, documents: list[bytes]) -> None:
-    """Replace the documents of merged groups."""
-    await connection.execute(
-        """
-        INSERT INTO click_scope_days (scope, subject, day, clicks, document)
-        SELECT $1, * FROM unnest($2::bigint[], $3::integer[], $4::bigint[], $5::bytea[])
-        ON CONFLICT (scope, subject, day) DO UPDATE SET clicks = excluded.clicks, document = excluded.document
-        """,
-        scope,
-        groups.subjects,
-        groups.days,
-        groups.clicks,
-        documents,
-    )
+    else:
+        await connection.execute(
+            """
+            INSERT INTO click_scope_days (scope, subject, day, clicks, document)
+            SELECT $1, * FROM unnest($2::bigint[], $3::integer[], $4::bigint[], $5::bytea[])
+            ON CONFLICT (scope, subject, day) DO UPDATE SET clicks = excluded.clicks, document = excluded.document
+            """,
+            scope,
+            subjects,
+            days,
+            clicks,
+            merged,
+        )
 
 
 async def copy_rows(connection: Connection, rows: bytes) -> None:

@@ -28,8 +28,9 @@ TIDY_INTERVAL_S: Final = 600.0
 BLOCK_MS: Final = 500
 # Small frames of many workers are worth waiting for: a transaction costs as much as a thousand clicks.
 GATHER_S: Final = 0.2
-# About 400,000 clicks, 80 MB of memory while they are stored. Of clicks on a hundred thousand links the larger batch
-# writes fewer rows: 4 MiB took three quarters more time. And what a batch of the smallest frames may cost to judge.
+# About 400,000 clicks: 80 MB of memory while they are stored, and that of a page of documents (merging). Of clicks on a
+# hundred thousand links the larger batch writes fewer rows: 4 MiB took three quarters more time. And what a batch of
+# the smallest frames may cost to judge.
 BATCH_BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 BATCH_ENTRIES_MAX: Final = 512
 # A consumer that holds nothing and has been silent for so long has ended; one that sleeps reads under a new name or its

@@ -240,6 +240,21 @@ def test_the_order_of_calls_is_kept() -> None:
         batch.links().merge([None, None])
 
 
+def test_documents_may_be_merged_in_parts() -> None:
+    """A batch may touch more of them than memory has room for; in order, so that no part is forgotten."""
+    clicks = [_click(link_id) for link_id in (1, 1, 2, 3, 3, 3)]
+    groups = enriched(clicks, {}, PlainEnricher()).links()
+    whole = enriched(clicks, {}, PlainEnricher()).links().merge([None] * 3)
+    with pytest.raises(ValueError, match="when 0 are merged"):
+        groups.merge([None], 1)
+    assert groups.merge([None, None]) + groups.merge([None], 2) == whole
+    assert groups.clicks == [2, 1, 3]
+    assert groups.merge([None], 1) == whole[1:2]
+    with pytest.raises(ValueError, match="2 documents for 1 groups"):
+        groups.merge([None, None], 2)
+    assert groups.faults([b"\2\0\0"], 2) != [None]
+
+
 def test_scopes_without_links_leave_that_dimension_as_it_is() -> None:
     """Its clicks are in `other`."""
     scopes = enriched([_click(1)], {}, PlainEnricher()).scopes(None)
