@@ -23,6 +23,8 @@ LOCK_TIMEOUT_S: Final = 60.0
 SILENCE_MS_MAX: Final = 30_000
 # Rows of one statement: about half a second, far from the ten that it may take.
 PAGE_ROWS: Final = 20_000
+# One COPY has all rows of a batch: seconds where the disk is fast, and the smaller batches of a retry cost more.
+COPY_TIMEOUT_S: Final = 60.0
 # Of a link's clicks on one day; the document holds more, and 2^31 are 25,000 a second all day long.
 LINK_DAY_CLICKS_MAX: Final = 2**31 - 1
 _BOOK_COLUMNS: Final = (
@@ -212,7 +214,7 @@ async def save_documents(
 
 async def copy_rows(connection: Connection, rows: bytes) -> None:
     """Append raw clicks, in COPY's binary format."""
-    await connection.copy_to_table("click_rows", source=io.BytesIO(rows), format="binary")
+    await connection.copy_to_table("click_rows", source=io.BytesIO(rows), format="binary", timeout=COPY_TIMEOUT_S)
 
 
 async def books(connection: Connection, writers: Iterable[int]) -> list[Book]:

@@ -7,14 +7,16 @@ The faults are real ones: processes are killed, connections are cut, servers com
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import asyncpg
 import pytest
 
+from control import db
 from control.clicks import store
 from control.errors import Error
 from tests.control.clicks import barrier
-from tests.control.clicks.depot import Depot, plain_sum, play, send, some_frames, waiting
+from tests.control.clicks.depot import OPTIONS, Depot, plain_sum, play, send, some_frames, waiting
 from tests.control.conftest import StationFactory
 from tests.control.station import DEADLINE_S, eventually, fetch
 from tests.stack.server import PostgresServer, RedisServer
@@ -198,3 +200,24 @@ def test_merge_that_falls_silent_loses_its_turn(migrated_url: str, monkeypatch: 
         assert await depot.rows("SELECT FROM click_salts WHERE day = 1") == []
 
     play(migrated_url, [], work)
+
+
+def test_raw_rows_may_take_longer_than_a_statement(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows of a batch are one COPY; on a slow disk it would end too early each time, and the batch with it."""
+    monkeypatch.setattr(db, "COMMAND_TIMEOUT_S", 1.0)
+
+    async def work(depot: Depot) -> None:
+        async with barrier.barrier(migrated_url, "click_rows") as blocked:
+            storing = asyncio.create_task(depot.store(*FRAMES[:3]))
+            (pid,) = await blocked.reached()
+            await depot.eventually(lambda: _waits_longer(depot, pid, "1.5 s"), "a COPY that takes longer")
+        assert (await storing).stored == 3
+
+    async def _waits_longer(depot: Depot, pid: int, interval: str) -> bool:
+        query = "SELECT FROM pg_stat_activity WHERE pid = $1 AND query_start < clock_timestamp() - $2::text::interval"
+        return bool(await depot.rows(query, pid, interval) or await _is_over(depot, pid))
+
+    async def _is_over(depot: Depot, pid: int) -> bool:
+        return not await depot.rows("SELECT FROM pg_stat_activity WHERE pid = $1", pid)
+
+    play(migrated_url, [], work, replace(OPTIONS, keeps_rows=True))
