@@ -237,7 +237,7 @@ cdef class Groups:
         if document is not None and not self._begin_document(document, &reader):
             raise self._fault(group, reader.fault)
         self._count_group(group)
-        if tally.counts.humans + tally.counts.bots > COUNT_MAX:
+        if max(tally.counts.humans + tally.counts.bots, tally.counts.previews, tally.counts.heads) > COUNT_MAX:
             raise self._fault(group, b"it has more clicks than can be held")
         at = write_counts(&tally.counts, self._dimensions, self._out)
         at = write_sketch(&tally.sketch, at)

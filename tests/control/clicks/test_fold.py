@@ -181,6 +181,16 @@ def test_a_document_of_another_scope_is_refused() -> None:
         enriched([_click(1)], {}, enricher).links().merge([documents[3, 0, DAY]])
 
 
+def test_what_could_be_written_and_not_read_again_is_refused() -> None:
+    """Counts have 49 bits, those of previews and of HEAD requests too."""
+    most = b"\xff" * 6 + b"\x7f"
+    for previews, heads, more in ((most, b"\0", _click(1, user_agent=b"preview")), (b"\0", most, _click(1, flags=1))):
+        full = b"\1\0\0" + previews + heads + b"\0\0"
+        assert summarise([(DAY, full)]).previews + summarise([(DAY, full)]).heads == 2**49 - 1
+        with pytest.raises(FoldError, match="more clicks than can be held"):
+            enriched([more], {}, PlainEnricher()).links().merge([full])
+
+
 def test_what_an_enricher_must_not_say_is_refused() -> None:
     """A value too long for a document or with a NUL, a number without a value, a class that there is not."""
 
