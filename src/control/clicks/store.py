@@ -46,17 +46,34 @@ async def begin_merge(connection: Connection) -> None:
 
     A frame is acknowledged when its transaction is committed, and then the edge deletes it: the commit must be on disk
     whatever the server's default is. And whoever falls silent loses the lock: PostgreSQL ends a session that sends no
-    statement for SILENCE_MS_MAX, or does not take what it asked for.
+    statement for SILENCE_MS_MAX; see also `end_silent_merge`.
     """
     await connection.execute(
         """
         SELECT set_config('synchronous_commit', 'on', true),
-            set_config('idle_in_transaction_session_timeout', $2, true), set_config('tcp_user_timeout', $2, true),
-            pg_advisory_xact_lock($1)
+            set_config('idle_in_transaction_session_timeout', $2, true), pg_advisory_xact_lock($1)
         """,
         _MERGE_LOCK,
         str(SILENCE_MS_MAX),
         timeout=LOCK_TIMEOUT_S,
+    )
+
+
+async def end_silent_merge(connection: Connection) -> None:
+    """End the session that holds the lock of `begin_merge` and is silent inside a statement.
+
+    PostgreSQL itself does not look there: a COPY may lack its end, a statement its parameters, an answer a reader. No
+    statement of a merge lasts longer than a COPY may; whoever waits for its client for longer has none.
+    """
+    await connection.execute(
+        """
+        SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE locktype = 'advisory' AND classid::bigint = $1::bigint >> 32 AND objid::bigint = $1 & 4294967295
+            AND objsubid = 1 AND granted AND datname = current_database()
+            AND wait_event_type = 'Client' AND state_change < clock_timestamp() - make_interval(secs => $2)
+        """,
+        _MERGE_LOCK,
+        COPY_TIMEOUT_S,
     )
 
 

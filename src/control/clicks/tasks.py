@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from control.background import Background, Pulse
-from control.clicks import retention, stream
+from control.clicks import retention, store, stream
 from control.clicks.model import Entry, Work
 from control.clicks.retention import Keep
 from control.clicks.service import Intake, Outcome
@@ -74,6 +74,8 @@ class Consumer:
     async def run(self, pulse: Pulse) -> None:
         """Consume until a connection breaks; called again by Background."""
         async with self._tools.database.dedicated() as connection:
+            # What was waited for in vain, if that is why this one failed.
+            await store.end_silent_merge(connection)
             shard = await stream.connect_stream(self._shard)
             try:
                 await self._consume(connection, shard, pulse)

@@ -5,7 +5,7 @@ The faults are real ones: processes are killed, connections are cut, servers com
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -200,6 +200,36 @@ def test_merge_that_falls_silent_loses_its_turn(migrated_url: str, monkeypatch: 
         assert await depot.rows("SELECT FROM click_salts WHERE day = 1") == []
 
     play(migrated_url, [], work)
+
+
+def test_merge_that_falls_silent_inside_a_statement_loses_its_turn(
+    migrated_url: str, shards: list[RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL waits for the end of a COPY for ever; whoever waits for the lock in vain ends that session."""
+    monkeypatch.setattr(store, "LOCK_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(store, "COPY_TIMEOUT_S", 0.5)
+    is_awake = asyncio.Event()
+
+    async def rows() -> AsyncIterator[bytes]:
+        await is_awake.wait()
+        yield b""
+
+    async def work(depot: Depot) -> None:
+        stopped = await asyncpg.connect(migrated_url)
+        try:
+            await stopped.execute("BEGIN")
+            await store.begin_merge(stopped)
+            copying = asyncio.create_task(stopped.copy_to_table("click_rows", source=rows(), format="binary"))
+            send(shards[0], *FRAMES)
+            depot.start(0)
+            await _settled(depot, FRAMES)
+            is_awake.set()
+            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+                await copying
+        finally:
+            stopped.terminate()
+
+    play(migrated_url, shards, work)
 
 
 def test_raw_rows_may_take_longer_than_a_statement(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
