@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from control.background import Background, Pulse
-from control.clicks import retention, stream
+from control.clicks import retention, store, stream
 from control.clicks.model import Entry, Work
 from control.clicks.retention import Keep
 from control.clicks.service import Intake, Outcome
@@ -28,8 +28,9 @@ TIDY_INTERVAL_S: Final = 600.0
 BLOCK_MS: Final = 500
 # Small frames of many workers are worth waiting for: a transaction costs as much as a thousand clicks.
 GATHER_S: Final = 0.2
-# About 400,000 clicks, 80 MB of memory while they are stored. Of clicks on a hundred thousand links the larger batch
-# writes fewer rows: 4 MiB took three quarters more time. And what a batch of the smallest frames may cost to judge.
+# About 400,000 clicks: 80 MB of memory while they are stored, and that of a page of documents (merging). Of clicks on a
+# hundred thousand links the larger batch writes fewer rows: 4 MiB took three quarters more time. And what a batch of
+# the smallest frames may cost to judge.
 BATCH_BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 BATCH_ENTRIES_MAX: Final = 512
 # A consumer that holds nothing and has been silent for so long has ended; one that sleeps reads under a new name or its
@@ -73,6 +74,8 @@ class Consumer:
     async def run(self, pulse: Pulse) -> None:
         """Consume until a connection breaks; called again by Background."""
         async with self._tools.database.dedicated() as connection:
+            # What was waited for in vain, if that is why this one failed.
+            await store.end_silent_merge(connection)
             shard = await stream.connect_stream(self._shard)
             try:
                 await self._consume(connection, shard, pulse)
