@@ -147,6 +147,28 @@ def test_a_lost_shard_is_said_and_heard_again(station: Station, shards: list[Red
         assert client.event()[1]["number"] == 5
 
 
+def test_silence_ends_no_subscription(station: Station, shards: list[RedisServer]) -> None:
+    """A shard over which nothing comes for seconds is asked whether it is there, and heard on."""
+    with _following(station) as client, redis.Redis.from_url(shards[0].url) as shard:
+        eventually(
+            lambda: [int(one["age"]) >= 3 for one in shard.client_list("pubsub")] == [True], "three silent seconds"
+        )
+        _publish(shards[0], _sample(7, number=5))
+        name, data = client.event()
+        assert (name, data.get("number")) == ("click", 5)
+
+
+def test_a_shard_that_hangs_is_said(station: Station, shards: list[RedisServer]) -> None:
+    """It is still connected, but does not answer."""
+    with _following(station) as client:
+        shards[1].pause()
+        try:
+            assert client.event() == ("shard", {"shard": "shard-1", "is_heard": False})
+        finally:
+            shards[1].resume()
+        assert client.event() == ("shard", {"shard": "shard-1", "is_heard": True})
+
+
 def test_a_slow_reader_is_told_how_much_it_missed(station: Station, shards: list[RedisServer]) -> None:
     """Its queue is bounded; what does not fit is counted, and the others are not held up."""
     request = f"GET /api/v1/clicks/tail HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {station.key}\r\n\r\n"
