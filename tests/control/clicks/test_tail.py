@@ -4,20 +4,25 @@ import asyncio
 import json
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 import redis
+import structlog
 
+from control.background import Background, Run
 from control.clicks import audience, events, tail
 from control.clicks.audience import Event, Follower, Wanted
 from control.clicks.tail import SAMPLES_PER_S_MAX, Tail
+from control.db import Database
+from control.metrics import Metrics
 from control.shards.connection import connect
 from tests.control.clicks.depot import Segment, send
-from tests.control.station import DEADLINE_S, Station, eventually
+from tests.control.station import DEADLINE_S, Station, eventually, prepare, with_database
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys
@@ -202,6 +207,56 @@ def test_a_client_that_goes_is_forgotten(station: Station, shards: list[RedisSer
             return int(client.pubsub_numsub(keys.CLICKS_TAIL)[0][1])
 
     eventually(lambda: listeners() == 0, "no subscription is left")
+
+
+class Watched(Background):
+    """Remembers what was started."""
+
+    def __init__(self) -> None:
+        super().__init__(structlog.get_logger())
+        self.started: list[str] = []
+
+    def start(self, name: str, run: Run) -> None:
+        """Note the name, and start."""
+        self.started.append(name)
+        super().start(name, run)
+
+
+def test_a_follower_that_goes_while_shards_are_looked_up_leaves_nothing(
+    database_url: str, shards: list[RedisServer]
+) -> None:
+    """The last one is gone when the answer of PostgreSQL comes: what is begun then ends at once."""
+    prepare(database_url, shards)
+
+    async def until(is_true: Callable[[], Awaitable[Any]]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not await is_true():
+                pass
+
+    async def run(database: Database) -> None:
+        background = Watched()
+        followed = audience.Audience(database, background, Metrics())
+        blocker = await asyncpg.connect(database_url)
+        await blocker.execute("BEGIN")
+        await blocker.execute("LOCK TABLE topologies IN ACCESS EXCLUSIVE MODE")
+        background.start("audience", followed.run)
+        async with followed.join(Wanted()):
+            waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'topologies'::regclass AND NOT granted"
+            await until(lambda: blocker.fetchval(waiting))
+        await blocker.execute("ROLLBACK")
+
+        async def has_looked() -> bool:
+            return await blocker.fetchval("SELECT true") and "tail shard-1" in background.started
+
+        async def has_left() -> bool:
+            return await blocker.fetchval("SELECT true") and set(background.pulses) == {"audience"}
+
+        await until(has_looked)
+        await until(has_left)
+        await background.stop()
+        await blocker.close()
+
+    with_database(database_url, run)
 
 
 def test_followers_are_bounded(station: Station) -> None:
