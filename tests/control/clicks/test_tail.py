@@ -326,6 +326,29 @@ def test_a_tail_has_a_highest_rate(redis_factory: RedisFactory) -> None:
         assert heard.get_message(timeout=DEADLINE_S)["data"] == b"end"
 
 
+def test_what_no_message_came_of_is_said_with_the_next(
+    redis_factory: RedisFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches that come when a second's samples are spent are counted all the same."""
+    server = redis_factory()
+    with redis.Redis.from_url(server.url) as client, client.pubsub() as heard:
+        heard.subscribe(keys.CLICKS_TAIL)
+        assert heard.get_message(timeout=DEADLINE_S)["type"] == "subscribe"
+
+        async def run() -> None:
+            connection = await connect("shard-0", server.url)
+            publisher = Tail()
+            for count in (SAMPLES_PER_S_MAX + 30, 400, 12):
+                await publisher.offer(connection, count, lambda count: list(map(_sample, range(count))))
+            monkeypatch.setattr(tail, "_WINDOW_S", 0.0)
+            await publisher.offer(connection, 1, lambda _: [_sample(1)])
+            await connection.close()
+
+        asyncio.run(run())
+        messages = [tail.decode(heard.get_message(timeout=DEADLINE_S)["data"]) for _ in range(2)]
+        assert [(len(samples), skipped) for samples, skipped in messages] == [(SAMPLES_PER_S_MAX, 30), (1, 412)]
+
+
 def test_silence_has_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     """A comment, so that no proxy takes the connection for dead; and after its time the stream ends with an event."""
     monkeypatch.setattr(events, "HEARTBEAT_S", 0.01)
