@@ -78,7 +78,8 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
     routes += tags_api.routes(Tags(database))
     audience = Audience(database, background, metrics)
     exports = Exports(database, are_rows_kept=config.clicks_raw == "on")
-    routes += clicks_api.routes(database) + clicks_streamed.routes(database, audience, exports)
+    routes += clicks_api.routes(database, config.clicks_links_days)
+    routes += clicks_streamed.routes(database, audience, exports)
     routes += system.routes(state, routes)
 
     application = Application(router=_router(routes, _Answering(database, metrics, log, stopping)))

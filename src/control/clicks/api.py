@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from control.clicks import partitions
 from control.clicks import span as spans
 from control.clicks.reading import Reading, TopLinks
 from control.clicks.reconciliation import EdgeBooks, reconcile
@@ -66,8 +67,8 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None = None
 
 
-def routes(database: Database) -> list[Route]:
-    """The routes, bound to the database."""
+def routes(database: Database, links_days: int) -> list[Route]:
+    """The routes, bound to the database, which keeps the days of links for `links_days`."""
     reading = Reading(database)
 
     async def link(call: Call) -> Reply:
@@ -89,9 +90,11 @@ def routes(database: Database) -> list[Route]:
         return Reply(value=await reading.unknown(call.query.domain, view_of(call.query)))
 
     async def top(call: Call) -> Reply:
-        zone = spans.zone_of("UTC")
-        span = spans.whole_days(spans.parse(call.query.from_, call.query.to, zone, "day", datetime.now(UTC)))
+        now = datetime.now(UTC)
+        span = spans.whole_days(spans.parse(call.query.from_, call.query.to, spans.zone_of("UTC"), "day", now))
         spans.check_length(span, spans.SPAN_DAYS_MAX["day"])
+        # The lists are kept for longer, but a link that is not on each of them could not be counted.
+        span = spans.since(span, partitions.day_of(partitions.today(now)) - links_days)
         return Reply(value=await reading.top(call.query.domain, span, call.query.limit))
 
     async def books(call: Call) -> Reply:

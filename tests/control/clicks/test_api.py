@@ -11,6 +11,7 @@ import pytest
 
 from control.clicks.service import Options
 from tests.control.clicks.depot import BROWSER, OPTIONS, Segment, open_depot, report_of
+from tests.control.conftest import StationFactory
 from tests.control.station import Station, fetch
 from wire import click as wire_click
 from wire import keys
@@ -192,6 +193,21 @@ def test_top_lists_the_most_clicked(bare_station: Station) -> None:
     body = get(bare_station, "top", from_=day, to=day, limit=1, domain="go.example")
     assert [(item["code"], item["clicks"]) for item in body["items"]] == [("two", 5)]
     assert (body["first"], body["last"], body["missed_max"]) == (day, day, 3)
+
+
+def test_top_leaves_out_days_that_are_not_kept_of_links(station_factory: StationFactory, database_url: str) -> None:
+    """The lists of these days are still there, but who is missing on one of them could not be counted any more."""
+    station = station_factory(database_url, [], POINTSMAN_CLICKS_LINKS_DAYS="10")
+    link_id = _create(station, "abc")
+    old = NOON - timedelta(days=20)
+    store(station, [click_of(old, link_id)] * 3 + [click_of(NOON, link_id)])
+    fetch(station.database_url, "DELETE FROM click_link_days WHERE day < $1", int(NOON.timestamp()) // 86_400 - 10)
+    body = get(station, "top")
+    assert body["first"] == (NOON - timedelta(days=10)).date().isoformat()
+    assert [(item["code"], item["clicks"]) for item in body["items"]] == [("abc", 1)]
+    assert get(station, "clicks", from_=old.date().isoformat(), to=old.date().isoformat())["total"] == 3
+    answer = station.client.get("/api/v1/top", params={"from": "2020-01-01", "to": "2020-01-31"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "span_invalid")
 
 
 PROBLEMS: list[tuple[str, dict[str, Any], int, str]] = [
