@@ -60,7 +60,8 @@ class EdgeQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
-    """What edges say they served, against what is stored; `is_settled`: nothing is on its way, nothing is missing."""
+    """What edges say they served, against what is stored; `is_settled`: nothing is on its way, nothing is missing, and
+    the edge that was asked for by its id is known."""
 
     is_settled: bool
     items: list[EdgeBooks]
@@ -99,7 +100,8 @@ def routes(database: Database, links_days: int) -> list[Route]:
 
     async def books(call: Call) -> Reply:
         items = await reconcile(database, call.query.edge)
-        return Reply(value=Reconciliation(is_settled=all(edge.is_settled for edge in items), items=items))
+        is_known = bool(items) or call.query.edge is None
+        return Reply(value=Reconciliation(is_settled=is_known and all(edge.is_settled for edge in items), items=items))
 
     return [
         _route("links/{code}/clicks", "linkClicks", "Count the clicks of a link", link, LinkStatistics,
