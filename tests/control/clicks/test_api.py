@@ -1,15 +1,22 @@
 """Statistics over HTTP: what was stored is what is answered, and what cannot be asked is a problem."""
 
 import asyncio
+import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
+from control.clicks.api import Reconciliation
+from control.clicks.reading import TopLinks
 from control.clicks.service import Options
+from control.clicks.statistics import LinkStatistics
 from tests.control.clicks.depot import BROWSER, OPTIONS, Segment, open_depot, report_of
 from tests.control.conftest import StationFactory
 from tests.control.station import Station, fetch
@@ -252,6 +259,22 @@ def test_what_cannot_be_asked_is_a_problem(bare_station: Station) -> None:
         assert answer.headers["Content-Type"] == "application/problem+json"
         answer = bare_station.client.get(f"/api/v1/{path}", params=query, headers={"Authorization": ""})
         assert answer.status_code == 401
+
+
+def test_examples_in_the_documentation_are_answers() -> None:
+    """They have the members that answers have, in their order, and what they say can be."""
+    text = (Path(__file__).parents[3] / "docs" / "clicks.md").read_text(encoding="utf-8")
+    link, top, books = map(json.loads, re.findall(r"^```json\n(.+?)^```$", text, re.MULTILINE | re.DOTALL))
+    for example, kind in ((link, LinkStatistics), (top, TopLinks), (books, Reconciliation)):
+        assert list(example) == [field.encode_name for field in msgspec.structs.fields(kind)]
+        assert msgspec.to_builtins(msgspec.convert(example, kind)) == example
+    assert tuple(link["breakdowns"]) == BROKEN_DOWN
+    assert link["total"] == link["humans"] + link["bots"]
+    assert link["total"] == sum(point["humans"] + point["bots"] for point in link["series"])
+    sums = {sum(one["clicks"] for one in part["items"]) + part["other"] for part in link["breakdowns"].values()}
+    assert len(sums) == 1
+    (edge,) = books["items"]
+    assert edge["served"] == edge["recorded"] + sum(edge["dropped"].values())
 
 
 def test_reconciliation_tells_what_is_missing(bare_station: Station) -> None:
