@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from control.background import Background, Pulse
 from control.clicks import retention, store, stream
-from control.clicks.model import Entry, Work
+from control.clicks.model import DEAD_REASONS, Entry, Work
 from control.clicks.retention import Keep
 from control.clicks.service import Intake, Outcome
 from control.clicks.stream import Lag
@@ -207,6 +207,10 @@ class Consumers:
         self._name = consumer_name()
         self._topology: Topology | None = None
         self._watches: dict[str, LagWatch] = {}
+        # Prometheus sees no increase in a series that begins with its first event, which may be the only one.
+        tools.metrics.clicks.evicted.add(0)
+        for reason in DEAD_REASONS:
+            tools.metrics.clicks.dead.add(0, reason=reason)
 
     async def follow_topology(self, pulse: Pulse) -> None:
         """Have one consumer for each shard of the topology in force."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from control.clicks import dead_frames, service
+from control.clicks.model import DEAD_REASONS
 from control.clicks.service import Options
 from tests.control.clicks.depot import (
     EDGE,
@@ -25,6 +26,7 @@ from tests.control.clicks.depot import (
     send,
     some_frames,
 )
+from tests.control.station import Station
 from tests.stack.server import RedisServer
 from wire import click, frame, keys, report
 from wire.frame import Frame
@@ -49,6 +51,14 @@ def _bodies() -> dict[str, bytes]:
         "text of nothing": GOOD + struct.pack("<HBBII", 12, click.TEXT, 0, 0, 0),
         "unknown flags": GOOD[:-41] + b"\xff" + GOOD[-40:],
     }
+
+
+def test_every_reason_is_counted_from_nothing(bare_station: Station) -> None:
+    """Before the first frame that is laid aside: what begins with it is no increase to who reads the counters."""
+    lines = bare_station.client.get("/metrics").text.splitlines()
+    for reason in DEAD_REASONS:
+        assert f'pointsman_click_dead_frames_total{{reason="{reason}"}} 0' in lines
+    assert "pointsman_click_dead_frames_evicted_total 0" in lines
 
 
 def test_malformed_body_is_laid_aside_and_acknowledged(database_url: str, shards: list[RedisServer]) -> None:
