@@ -8,13 +8,13 @@ def xxh64(data: bytes, seed: int = 0) -> int:
 class Ring:
     """An immutable consistent-hash ring.
 
-    `shards` are (id, weight) pairs; each has `virtual_nodes * weight` points. Raises ValueError for no shard, two
-    shards of one id, or a weight below 1.
+    `shards` are (name, weight) pairs; each has `wire.topology.points_of` points, none for a weight of 0. Raises
+    ValueError if no shard has a weight, two of one name have one, or one is negative.
     """
 
     shard_ids: tuple[str, ...]
 
-    def __init__(self, shards: Sequence[tuple[str, int]], virtual_nodes: int) -> None: ...
+    def __init__(self, shards: Sequence[tuple[str, float]], virtual_nodes: int) -> None: ...
     def shard(self, key_hash: int) -> int:
         """The index in `shard_ids` of the shard that owns `key_hash`."""
 

@@ -12,6 +12,8 @@ cimport cython
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
+from wire.topology import points_of
+
 cdef enum:
     SHARDS_MAX = 65535          # an owner is 16 bits; wire.topology allows far fewer
     POINTS_MAX = 16_000_000     # 10 bytes each, plus 4 for its bucket
@@ -109,15 +111,15 @@ def xxh64(const unsigned char[::1] data not None, uint64_t seed=0):
 cdef class Ring:
 
     def __cinit__(self, shards, uint32_t virtual_nodes):
-        cdef list ids = [shard_id for shard_id, _ in shards]
-        if not 0 < len(ids) <= SHARDS_MAX or len(set(ids)) != len(ids):
-            raise ValueError(f"a ring takes 1..{SHARDS_MAX} shards with ids of their own, not {ids!r}")
-        if virtual_nodes == 0 or any(weight < 1 for _, weight in shards):
-            raise ValueError("virtual nodes and weights are at least 1")
-        total = virtual_nodes * sum(weight for _, weight in shards)
+        cdef list names = [name for name, weight in shards if weight > 0]
+        if not 0 < len(names) <= SHARDS_MAX or len(set(names)) != len(names):
+            raise ValueError(f"a ring takes 1..{SHARDS_MAX} shards with names of their own, not {names!r}")
+        if virtual_nodes == 0 or any(weight < 0 for _, weight in shards):
+            raise ValueError("there is at least one virtual node, and no weight is negative")
+        total = sum(points_of(weight, virtual_nodes) for _, weight in shards)
         if total > POINTS_MAX:
             raise ValueError(f"{total} points on the ring; at most {POINTS_MAX} are built")
-        self.shard_ids = tuple(ids)
+        self.shard_ids = tuple(name for name, _ in shards)
         self._points_count = total
         self._shift = 64
         while self._shift > 1 and (<uint64_t>1 << (64 - self._shift)) < total:
@@ -150,7 +152,7 @@ cdef class Ring:
         try:
             ranks = {shard_id: rank for rank, shard_id in enumerate(sorted(self.shard_ids))}
             for shard, (shard_id, weight) in enumerate(shards):
-                for n in range(virtual_nodes * weight):
+                for n in range(<uint32_t>points_of(weight, virtual_nodes)):
                     name = b"%s#%d" % (shard_id.encode(), n)
                     points[at] = Point(xxh64_of(name, len(name), 0), ranks[shard_id], shard)
                     at += 1

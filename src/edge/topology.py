@@ -45,11 +45,11 @@ def build(topology: Topology, taken: dict[str, int]) -> Map:
     leaving = sorted(set(taken.values()) - set(staying.values()))
     free = chain((n for n in range(wire_topology.SHARDS_MAX) if n not in taken.values()), leaving)
     numbers = tuple(staying[shard.id] if shard.id in staying else next(free) for shard in topology.shards)
-    ring = Ring([(shard.id, shard.weight) for shard in topology.shards], topology.virtual_nodes)
+    ring = Ring(topology.members, topology.virtual_nodes)
     return Map(topology, ring, numbers)
 
 
-def placement(topology: Topology) -> Sequence[tuple[str, int]]:
+def placement(topology: Topology) -> Sequence[tuple[str, float]]:
     """What decides which shard owns a key; while it is the same, so is every owner."""
     return [("", topology.virtual_nodes), *sorted((shard.id, shard.weight) for shard in topology.shards)]
 

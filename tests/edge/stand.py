@@ -67,7 +67,7 @@ class Shards:
             virtual_nodes=64,
             shards=tuple(topology.Shard(id=f"shard-{n}", url=server.url) for n, server in enumerate(servers)),
         )
-        self._ring = Ring([(shard.id, shard.weight) for shard in self.topology.shards], 64)
+        self._ring = Ring(self.topology.members, 64)
         for number in range(len(servers)):
             self.publish(number)
             self.set_fence(number)

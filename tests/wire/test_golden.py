@@ -28,7 +28,17 @@ TOPOLOGY = topology.Topology(
     epoch=3,
     virtual_nodes=512,
     shards=(
-        topology.Shard(id="shard-0", url="redis://127.0.0.1:6379", replicas=("redis://127.0.0.1:6380",), weight=2),
+        topology.Shard(id="shard-0", url="redis://127.0.0.1:6379", replicas=("redis://127.0.0.1:6380",), weight=2.0),
+        topology.Shard(id="shard-1", url="rediss://user:secret@redis.example:6379/1", second_weight=0.25),
+        topology.Shard(id="shard-2", url="redis://127.0.0.1:6381", weight=0.0, second_weight=1.5, place="shard-0"),
+    ),
+    mode="cut-over",
+)
+FIRST_TOPOLOGY = topology.Topology(
+    epoch=3,
+    virtual_nodes=512,
+    shards=(
+        topology.Shard(id="shard-0", url="redis://127.0.0.1:6379", replicas=("redis://127.0.0.1:6380",), weight=2.0),
         topology.Shard(id="shard-1", url="rediss://user:secret@redis.example:6379/1"),
     ),
 )
@@ -86,7 +96,22 @@ CASES: list[tuple[str, Any, Callable[[Any], bytes], Callable[[bytes], Any]]] = [
     ("fence.json", fence.Fence(epoch=3, state="filling", run_id="a" * 40), fence.encode, fence.decode),
     (
         "heartbeat.json",
-        heartbeat.Heartbeat(edge_id="edge-1.0", build="0.1.0", epoch=3, sequence=77),
+        heartbeat.Heartbeat(
+            edge_id="edge-1.0",
+            build="0.1.0",
+            epoch=3,
+            sequence=77,
+            started_ms=1_700_000_000_000,
+            requests=1000,
+            hits=900,
+            samples=12,
+            sample_differences=1,
+            fallbacks=2,
+            links=500,
+            memory_bytes=2**26,
+            lag_us=150,
+            lookup_us=210,
+        ),
         heartbeat.encode,
         heartbeat.decode,
     ),
@@ -104,6 +129,11 @@ def test_bytes_are_those_of_the_golden_file(
     golden = (GOLDEN / name).read_bytes()
     assert golden == encode(value)
     assert value == decode(golden)
+
+
+def test_topology_of_the_first_version_is_read() -> None:
+    """A database keeps the documents of the builds before."""
+    assert topology.decode((GOLDEN / "topology-1.json").read_bytes()) == FIRST_TOPOLOGY
 
 
 def test_compressed_frame_is_read() -> None:

@@ -24,7 +24,7 @@ DECODERS: dict[str, Callable[[bytes], Any]] = {
 
 
 @pytest.mark.parametrize("name", DECODERS)
-@pytest.mark.parametrize("version", [b"", b"\x00", b"\x02", b"0", b"2", b"\xff"])
+@pytest.mark.parametrize("version", [b"", b"\x00", b"\x02", b"0", b"9", b"\xff"])
 def test_unknown_version_is_refused(name: str, version: bytes) -> None:
     """Another version byte gives the code "version"."""
     data = version + (GOLDEN / name).read_bytes()[1:]
@@ -147,6 +147,12 @@ def test_a_cache_lifetime_takes_eight_bytes_and_none_takes_none() -> None:
     assert len(cached) == len(common) + 8
 
 
+SECOND = (
+    b'2{"epoch":1,"mode":"%s","virtual_nodes":1,"shards":[{"id":"a","url":"u","replicas":[],"place":"%s",'
+    b'"weight":%s,"second_weight":%s},{"id":"b","url":"v","replicas":[],"place":"","weight":1,"second_weight":0}]}'
+)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -159,7 +165,14 @@ def test_a_cache_lifetime_takes_eight_bytes_and_none_takes_none() -> None:
         b'1{"epoch":1,"virtual_nodes":1,"shards":[{"id":"a","url":"u","replicas":[1],"weight":1}]}',
         b'1{"epoch":1,"virtual_nodes":1,"shards":[{"id":"a","url":"u","replicas":[],"weight":0}]}',
         b'1{"epoch":1,"virtual_nodes":1,"shards":[1]}',
-        b'1{"epoch":1,"virtual_nodes":16384,"shards":[{"id":"a","url":"u","replicas":[],"weight":1000}]}',
+        b'1{"epoch":1,"virtual_nodes":65536,"shards":[{"id":"a","url":"u","replicas":[],"weight":1000}]}',
+        SECOND % (b"calm", b"", b"1", b"0"),
+        SECOND % (b"steady", b"", b"1", b"0.5"),
+        SECOND % (b"armed", b"", b"1", b"0"),
+        SECOND % (b"steady", b"", b"1.001", b"0"),
+        SECOND % (b"steady", b"", b"-1", b"0"),
+        SECOND % (b"steady", b"", b"true", b"0"),
+        SECOND % (b"steady", b"b", b"1", b"0"),
     ],
 )
 def test_unusable_topologies_are_refused(body: bytes) -> None:

@@ -11,7 +11,7 @@ from wire.topology import Shard, Topology
 
 def ring_of(topology: Topology) -> Ring:
     """The ring of a topology; indexes are those of `topology.shards`."""
-    return Ring([(shard.id, shard.weight) for shard in topology.shards], topology.virtual_nodes)
+    return Ring(topology.members, topology.virtual_nodes)
 
 
 def successor(current: Topology | None, shards: Sequence[Shard]) -> Topology | None:
