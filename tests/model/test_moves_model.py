@@ -1,0 +1,1 @@
+"""The protocol of moves holds in every state that it can reach, and each of its rules is needed."""
