@@ -8,7 +8,7 @@ Time is in one fact only: an edge's lease ends before its heartbeat does (`lease
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 LINKS: Final = (0, 1)
 A: Final = 0
@@ -20,6 +20,8 @@ GONE: Final = -1  # no heartbeat
 
 Links = int  # a set of links: bit n is link n
 ALL: Final[Links] = 0b11
+
+T = TypeVar("T")
 
 RULES: Final = frozenset({"fence", "lease", "arming", "placement_lock", "walk", "fenced_work"})
 
@@ -61,8 +63,12 @@ NOTHING: Final = Entry(-1, -1)
 
 
 class Edge(NamedTuple):
-    """One worker. `pushes[s]` are the links whose invalidation by s has not arrived yet."""
+    """One worker. `pushes[s]` are the links whose invalidation by s has not arrived yet.
 
+    `asked_for` are the links that its clients want: of two edges each has one, because links do not touch each other.
+    """
+
+    asked_for: Links
     held: Document
     trusted: tuple[bool, ...]
     entries: tuple[Entry, ...]
@@ -71,7 +77,7 @@ class Edge(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A write of a link's version as it was read. The move's, unlike a projector's, name the fence that must be there."""
+    """A write of a link's version as it was read. The move's, not a projector's, name the fence that must be there."""
 
     link: int
     version: int
@@ -139,7 +145,10 @@ def start(*, edges: int = 2, changes: int = 1, losses: int = 0, pauses: int = 0,
     """One link that is there and one that is not; the edges serve; a move is planned."""
     document = Document(1, "steady", False)
     truth = (1, ABSENT)
-    edge = Edge(document, (True, False), (NOTHING, NOTHING), (0, 0), document.epoch)
+    serving = [
+        Edge(asked_for, document, (True, False), (NOTHING, NOTHING), (0, 0), document.epoch)
+        for asked_for in {0: (), 1: (ALL,), 2: (0b01, 0b10)}[edges]
+    ]
     return State(
         truth=truth,
         changes_left=changes,
@@ -149,7 +158,7 @@ def start(*, edges: int = 2, changes: int = 1, losses: int = 0, pauses: int = 0,
         late_delete=None,
         is_littered=False,
         shards=(Shard(1, True, truth), Shard(NO_FENCE, False, (ABSENT, ABSENT))),
-        edges=(edge,) * edges,
+        edges=tuple(serving),
         document=document,
         phase="planned",
         done=0,
@@ -169,10 +178,6 @@ class Protocol:
 
     def following(self, state: State) -> Iterator[tuple[str, State]]:
         """Every step that may come next, with its name."""
-        for step, after in self._all(state):
-            yield step, after._replace(edges=tuple(sorted(after.edges)))  # the edges are alike
-
-    def _all(self, state: State) -> Iterator[tuple[str, State]]:
         yield from self._writer(state)
         yield from self._projector(state)
         yield from self._keepers(state)
@@ -260,7 +265,9 @@ class Protocol:
         is_at_work = state.copying is not None or state.deleting is not None
         if is_at_work and state.pauses_left and state.late is None and state.late_delete is None:
             # Another driver goes on, and what this one has sent is still on its way.
-            asleep = self._slept(state)._replace(copying=None, deleting=None, late=state.copying, late_delete=state.deleting)
+            asleep = self._slept(state)._replace(
+                copying=None, deleting=None, late=state.copying, late_delete=state.deleting
+            )
             yield "driver_sleeps", asleep
         if state.late_delete is not None:
             yield "late_delete", self._delete(state, state.late_delete)._replace(late_delete=None)
@@ -312,10 +319,8 @@ class Protocol:
             yield "copy_writes", after._replace(copying=None, done=done)
         if state.deleting is not None:
             yield "delete_arrives", self._delete(state, state.deleting)._replace(deleting=None)
-        if state.phase == "verifying" and state.done != ALL and not state.outbox and state.batch is None:
-            # Counts and digests agree with PostgreSQL, looked at when nothing is under way.
-            if state.shards[B].fence != NO_FENCE and state.shards[B].versions == state.truth:
-                yield "verified", state._replace(done=ALL)
+        if state.phase == "verifying" and self._agrees(state):
+            yield "verified", state._replace(done=ALL)
         loser = {"cleaning": A, "compensating": B}.get(state.phase)
         for link in LINKS if state.phase in ("copying", "cleaning", "compensating") else ():
             if state.done >> link & 1:
@@ -324,6 +329,11 @@ class Protocol:
                 yield f"copy_reads {link}", state._replace(copying=self._copied(state, link))
             if loser is not None and state.deleting is None and state.shards[loser].fence >= state.document.epoch:
                 yield f"delete_sent {link}", state._replace(deleting=Delete(loser, link, state.shards[loser].fence))
+
+    def _agrees(self, state: State) -> bool:
+        """Counts and digests agree with PostgreSQL, looked at when nothing is under way."""
+        is_quiet = state.done != ALL and not state.outbox and state.batch is None
+        return is_quiet and state.shards[B].fence != NO_FENCE and state.shards[B].versions == state.truth
 
     def _copied(self, state: State, link: int) -> Batch:
         return Batch(link, state.truth[link], (B,), state.shards[B].fence)
@@ -356,31 +366,33 @@ class Protocol:
 
     def _edge(self, state: State, number: int) -> Iterator[tuple[str, State]]:
         edge = state.edges[number]
+        for step, changed in self._changed(state, edge):
+            yield f"{step} {number}", state._replace(edges=_with(state.edges, number, changed))
 
-        def having(changed: Edge) -> State:
-            return state._replace(edges=_with(state.edges, number, changed))
-
+    def _changed(self, state: State, edge: Edge) -> Iterator[tuple[str, Edge]]:
         for shard in SHARDS:
             is_connected = shard == A or edge.held.mode != "steady" or edge.held.is_new
-            if not is_connected or state.shards[shard].fence == NO_FENCE:
-                continue
-            for link in _each(edge.pushes[shard]):
-                yield f"push {number}", having(_delivered(edge, shard, link))
-            if not edge.pushes[shard]:
-                yield f"proof {number}", having(self._proven(state, edge, shard))
-            adopted = self._adopted(state, edge, shard)
-            if adopted is not None:
-                yield f"adopt {number}", having(adopted)
-            if edge.trusted[shard] and edge.pushes[shard]:
-                yield f"cut {number}", having(_distrusting(edge, shard))
-        for link in LINKS:
+            if is_connected and state.shards[shard].fence != NO_FENCE:
+                yield from self._heard(state, edge, shard)
+        for link in _each(edge.asked_for):
             filled = self._filled_entry(state, edge, link)
             if filled is not None:
-                yield f"look_up {number}", having(filled)
+                yield "look_up", filled
         if any(edge.trusted):
-            yield f"lease_ends {number}", having(edge._replace(trusted=(False, False)))
+            yield "lease_ends", edge._replace(trusted=(False, False))
         elif edge.heartbeat != GONE:
-            yield f"is_gone {number}", having(edge._replace(heartbeat=GONE))
+            yield "is_gone", edge._replace(heartbeat=GONE)
+
+    def _heard(self, state: State, edge: Edge, shard: int) -> Iterator[tuple[str, Edge]]:
+        for link in _each(edge.pushes[shard]):
+            yield "push", _delivered(edge, shard, link)
+        if not edge.pushes[shard]:
+            yield "proof", self._proven(state, edge, shard)
+        elif edge.trusted[shard]:
+            yield "cut", _distrusting(edge, shard)
+        adopted = self._adopted(state, edge, shard)
+        if adopted is not None:
+            yield "adopt", adopted
 
     def _proven(self, state: State, edge: Edge, shard: int) -> Edge:
         """A ping and a heartbeat were answered, behind every push."""
@@ -432,7 +444,7 @@ class Protocol:
     def wrong(self, state: State) -> str | None:
         """What no state may show."""
         for number, edge in enumerate(state.edges):
-            for link in LINKS:
+            for link in _each(edge.asked_for):
                 if _is_under_way(state, edge, link):
                     continue
                 answered = self.answer(state, edge, link)
@@ -505,6 +517,6 @@ def _with_shard(state: State, number: int, shard: Shard) -> State:
     return state._replace(shards=_with(state.shards, number, shard))
 
 
-def _with(items, index, value):  # type: ignore[no-untyped-def]
+def _with(items: tuple[T, ...], index: int, value: T) -> tuple[T, ...]:
     """A tuple with one item replaced."""
     return (*items[:index], value, *items[index + 1 :])
