@@ -12,7 +12,7 @@ from edge.resolver import jittered
 from edge.session import ShardError, Timeouts, connect, redacted
 from edge.shards import DOCUMENTS_MS, LATE_MS, RECONNECT_MS_MAX, RECONNECT_MS_MIN, STEADY_MS, next_delay_ms
 from edge.topology import build
-from tests.edge.rig import Rig, running_rig, until
+from tests.edge.rig import Rig, rings_of, running_rig, until
 from tests.edge.stand import HOST, Shards, eventually, insert_link, migrate, running_edge, stalled
 from tests.stack.fixtures import RedisFactory
 from wire import heartbeat, keys, record, topology
@@ -86,7 +86,7 @@ def test_flight_goes_to_the_owner_of_its_departure(shards: Shards) -> None:
         async with running_rig(shards) as rig:
             before = mget_calls(shards, 0)
             assert rig.refresh(code)
-            rig.resolver.route(build(only_second, {"shard-1": 1}), {1: rig.shards[1]})
+            rig.resolver.route(build(only_second, rings_of(only_second), {"shard-1": 1}), {1: rig.shards[1]})
             await rig.idle()
             assert await rig.get(code) == (302, "https://new.example/")
             assert mget_calls(shards, 0) == before
