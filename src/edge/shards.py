@@ -34,6 +34,7 @@ from edge.acknowledgement import Acknowledgement
 from edge.breaker import Breaker, State
 from edge.clock import monotonic_ms, monotonic_us
 from edge.config import EdgeConfig
+from edge.documents import REFRESH_MS, REREAD_MS, Documents
 from edge.session import Session, ShardError, Timeouts, connect, greeting
 from edge.standing import Standing
 from edge.verdict import DOUBTFUL, Verdict
@@ -49,9 +50,6 @@ STEADY_MS: Final = 10_000  # a connection that lived this long was a good one: t
 # Commands sent and not answered: more than the largest number of batches that a loop turn makes.
 PENDING_MAX: Final = 1024
 LEAVE_S: Final = 0.2  # for a shard to take a heartbeat away; without that it ends by itself in seconds
-DOCUMENTS: Final = (keys.TOPOLOGY, keys.DOMAINS)
-DOCUMENTS_MS: Final = 100  # at most so often are they read because of fences: they may be a megabyte
-REREAD_MS: Final = 1000  # and so often while no document explains the fence; a newer one is pushed anyway
 # A sweep that comes so late finds deadlines over because this worker stood still, with the replies in its sockets.
 LATE_MS: Final = 200
 
@@ -98,6 +96,7 @@ class Shard:
         self._lookups_us = 0
         self._session: Session | None = None
         self._standing = Standing()
+        self._documents: Documents
         self._acknowledgement: Acknowledgement
         self._greeted: asyncio.Future[None] | None = None
         self._was_reported = False
@@ -134,6 +133,7 @@ class Shard:
         session = await connect(self.url, timeouts, self._on_push, self._on_end)
         self._counters.add("shard_connects")
         self._session, self._standing = session, Standing()
+        self._documents = Documents(session, self._standing, self._listener.on_document, self._renew_trust)
         self._acknowledgement = Acknowledgement(session, partial(self._beat, session))
         self._greeted = asyncio.get_running_loop().create_future()
         self._greet(session)
@@ -179,7 +179,7 @@ class Shard:
         for command in greeting(self.url, f"pointsman-edge:{self._edge_id}"):
             session.send(command, partial(self._on_greeting, session))
         session.send(("INFO", "server"), partial(self._on_info, session))
-        self._read_documents(session)
+        self._documents.read()
         if self.number is None:
             session.send(("PING",), lambda _reply: self._become_greeted(session))
         else:
@@ -206,37 +206,19 @@ class Shard:
             self._front.distrust(ORIGIN_SHARD)
         if self._greeted is not None and not self._greeted.done():
             self._greeted.set_result(None)
+        # The push for what was written while there was no session went nowhere; nobody need write again for it.
+        self._read_sequence()
+
+    def _read_sequence(self) -> None:
         if self.number is not None:
-            # The push for what was written while there was no session went nowhere; nobody need write again for it.
             self._acknowledgement.read()
 
     # ---- documents
 
     def refresh_documents(self) -> None:
         """Read the documents again, because a fence was ahead of this edge."""
-        is_due = monotonic_ms() - self._standing.documents_ms >= DOCUMENTS_MS
-        if self._session is not None and self._standing.is_greeted and is_due:
-            self._read_documents(self._session)
-
-    def _read_documents(self, session: Session) -> None:
-        self._standing.documents_ms = monotonic_ms()
-        session.send(("MGET", keys.FENCE, *DOCUMENTS), partial(self._on_documents, session))
-
-    def _on_documents(self, session: Session, reply: Any) -> None:
-        if not isinstance(reply, list):
-            session.fail("refused", f"the topology could not be read: {reply}")
-            return
-        self._on_fence(session, reply[0])
-        for key, data in zip(DOCUMENTS, reply[1:], strict=True):
-            if data is not None:
-                self._listener.on_document(key, data)
-
-    def _on_fence(self, session: Session, reply: Any) -> None:
-        if reply is not None and not isinstance(reply, bytes):
-            session.fail("refused", f"the fence could not be read: {reply}")
-            return
-        self._standing.take_fence(reply)
-        self._renew_trust()
+        if self._session is not None and self._standing.is_greeted:
+            self._documents.read_again(monotonic_ms(), REFRESH_MS)
 
     # ---- look-ups
 
@@ -339,14 +321,10 @@ class Shard:
         for key in push[1]:
             if key.startswith(keys.LINK_PREFIX):
                 self._listener.on_invalidated(key[len(keys.LINK_PREFIX) :])
-            elif key == keys.SEQUENCE and self.number is not None:
-                self._acknowledgement.read()
-            elif key == keys.FENCE:
-                self._standing.doubt_fence()
-                session.send(("GET", keys.FENCE), partial(self._on_fence, session))
-            elif key in DOCUMENTS:
-                self._standing.doubt_fence()
-                self._read_documents(session)
+            elif key == keys.SEQUENCE:
+                self._read_sequence()
+            else:
+                self._documents.on_push(key)
 
     # ---- health
 
@@ -371,9 +349,8 @@ class Shard:
             self._ping(session)
         if self.number is not None and now_ms - standing.heartbeat_ms >= wire_heartbeat.INTERVAL_MS:
             self._beat(session)
-        is_due = now_ms - standing.documents_ms >= REREAD_MS
-        if standing.is_greeted and standing.is_behind(self.epoch) and is_due:
-            self._read_documents(session)
+        if standing.is_greeted and standing.is_behind(self.epoch):
+            self._documents.read_again(now_ms, REREAD_MS)
 
     def _publish(self) -> None:
         breaker = self.breaker

@@ -13,7 +13,6 @@ class Standing:
     run_id: str = ""
     pinged_ms: int = 0
     heartbeat_ms: int = 0
-    documents_ms: int = 0
     pong_sent_ms: int = 0
     lease_until_ms: int = 0
     fence: bytes | None = None

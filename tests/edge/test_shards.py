@@ -8,9 +8,10 @@ import pytest
 
 from edge.breaker import State
 from edge.clock import monotonic_ms
+from edge.documents import REREAD_MS
 from edge.resolver import jittered
 from edge.session import ShardError, Timeouts, connect, redacted
-from edge.shards import LATE_MS, RECONNECT_MS_MAX, RECONNECT_MS_MIN, REREAD_MS, STEADY_MS, next_delay_ms
+from edge.shards import LATE_MS, RECONNECT_MS_MAX, RECONNECT_MS_MIN, STEADY_MS, next_delay_ms
 from edge.topology import build
 from tests.edge.rig import Rig, rings_of, running_rig, until
 from tests.edge.stand import HOST, Shards, eventually, insert_link, migrate, running_edge, stalled
