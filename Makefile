@@ -4,7 +4,8 @@ PYTHON ?= python3
 SOAK_SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
-COMPILED := $(foreach folder,src/edge src/control/clicks,$(wildcard $(folder)/*.pyx $(folder)/*.pxd $(folder)/*.h)) setup.py
+FOLDERS := src/edge src/control/clicks src/control/moves
+COMPILED := $(foreach folder,$(FOLDERS) src/wire,$(wildcard $(folder)/*.pyx $(folder)/*.pxd $(folder)/*.h)) setup.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -57,13 +58,13 @@ soak: $(VENV)/built ## load the edge fully for SOAK_SECONDS (300), and see that 
 
 annotate: $(VENV)/built ## show in build/annotate/*.html which compiled lines still call Python
 	@mkdir -p build/annotate
-	@for file in src/edge/*.pyx src/control/clicks/*.pyx; do \
+	@for file in $(wildcard $(FOLDERS:=/*.pyx)); do \
 		$(BIN)/cython -3 --annotate -I src "$$file" -o "build/annotate/$$(basename "$$file" .pyx).c" || exit 1; \
 	done
 	@ls build/annotate/*.html
 
 clean: ## remove what was built and installed; the data in .pointsman stay
-	@rm -rf $(VENV) build dist src/*.egg-info src/edge/*.so src/edge/*.c src/control/clicks/*.so src/control/clicks/*.c
+	@rm -rf $(VENV) build dist src/*.egg-info $(FOLDERS:=/*.so) $(FOLDERS:=/*.c)
 	@find src tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 # The environment, with the versions in constraints.txt. Made anew when what is installed changes.

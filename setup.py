@@ -42,7 +42,12 @@ CLICKS = (
     "_summary",
     "_fold",
 )
-MODULES = (*(f"edge.{name}" for name in EDGE), *(f"control.clicks.{name}" for name in CLICKS))
+MOVES = ("_links", "_pages")
+MODULES = (
+    *(f"edge.{name}" for name in EDGE),
+    *(f"control.clicks.{name}" for name in CLICKS),
+    *(f"control.moves.{name}" for name in MOVES),
+)
 
 setup(
     ext_modules=cythonize(

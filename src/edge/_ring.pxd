@@ -1,10 +1,20 @@
-"""The hash of keys and the consistent-hash ring. A leaf: cimports only libc and cpython."""
+"""The hash of keys and the consistent-hash ring. A leaf: cimports only libc, cpython and the hash."""
 
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
+from wire._xxh64 cimport xxh64_of
 
-# XXH64 of `size` bytes at `data`, which is borrowed for the call only.
-cdef uint64_t xxh64_of(const unsigned char* data, size_t size, uint64_t seed) noexcept nogil
+
+cdef struct Member:
+    const unsigned char* name   # borrowed from bytes that live as long as the ring is built
+    uint32_t name_size          # bytes
+    uint32_t points
+    uint32_t rank               # of the name in the order of all names, for ties
+
+
+cdef struct Point:
+    uint64_t position
+    uint16_t shard
 
 
 cdef class Ring:
@@ -23,5 +33,11 @@ cdef class Ring:
             at += 1
         return self._owners[at]
 
-    cdef int _place(self, shards, uint32_t virtual_nodes) except -1
-    cdef int _index(self) except -1
+    cdef size_t _buckets(self) noexcept nogil
+    cdef int _allocate(self, uint32_t points) except -1
+    cdef bint _build(self, const Member* members, size_t count) noexcept nogil
+    cdef int _region_shift(self) noexcept nogil
+    cdef void _count(self, const Member* member, uint32_t* counts) noexcept nogil
+    cdef void _scatter(self, const Member* member, uint16_t shard, uint32_t* ends) noexcept nogil
+    cdef void _sort(self, size_t region, uint32_t begin, uint32_t end, const Member* members, Point* points) noexcept nogil
+    cdef void _insert(self, uint64_t position, const Member* members, uint16_t shard) noexcept nogil
