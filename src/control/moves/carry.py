@@ -42,15 +42,15 @@ class Copies:
     """The copies to all targets."""
 
     ranges: Mapping[str, list[Range]]
+    widths: Mapping[str, int]
     by_target: dict[str, Copy]
 
     def progress(self, throttle: Throttle) -> Progress:
         """What people are shown."""
         copies = self.by_target.values()
-        total = sum(map(width, self.ranges.values()))
-        done = sum(copy.fraction * width(self.ranges[target]) for target, copy in self.by_target.items())
+        done = sum(copy.fraction * self.widths[target] for target, copy in self.by_target.items())
         counts = {"rows": sum(copy.rows for copy in copies), "faulty": sum(copy.faulty_count for copy in copies)}
-        return Progress(fraction=done / max(1, total), counts=counts | throttle.counts)
+        return Progress(fraction=min(1.0, done / max(1, sum(self.widths.values()))), counts=counts | throttle.counts)
 
     @property
     def detail(self) -> dict[str, object]:
@@ -69,7 +69,7 @@ async def copy(job: Job) -> Result:
     A number is taken behind all that was written to a target, when all targets have everything: by it the target can be
     repaired after a restart like any other shard. One that is another process by then has its copy begun anew.
     """
-    copies = _copies(job)
+    copies = await asyncio.to_thread(_copies, job)  # there may be a hundred thousand arcs
     throttle = Throttle(job.pace, asyncio.get_running_loop().time())
     waits: dict[str, str] = {}
     for target in copies.by_target:
@@ -95,7 +95,8 @@ def _copies(job: Job) -> Copies:
     """Where the last call has stopped."""
     ranges = {target: found for target, found in by_target(job.arcs).items() if target not in job.lost}
     held = job.cursor.get("targets", {})
-    return Copies(ranges, {target: Copy(**held.get(target, {})) for target in ranges})
+    widths = {target: width(found) for target, found in ranges.items()}
+    return Copies(ranges, widths, {target: Copy(**held.get(target, {})) for target in ranges})
 
 
 def _cursor(copies: Copies) -> dict[str, object]:
@@ -118,7 +119,6 @@ async def _copy_to(job: Job, target: str, copies: Copies, throttle: Throttle) ->
 async def _carry(job: Job, shard: ShardConnection, copies: Copies, throttle: Throttle) -> None:
     ranges = copies.ranges[shard.shard_id]
     held = copies.by_target[shard.shard_id]
-    total = width(ranges)
 
     async def report() -> None:
         await job.report(_cursor(copies), copies.progress(throttle))
@@ -131,7 +131,7 @@ async def _carry(job: Job, shard: ShardConnection, copies: Copies, throttle: Thr
     async def on_done(border: Border | None) -> None:
         if border is not None:
             held.done = border.last
-            held.fraction = border.width_done / total
+            held.fraction = border.width_done / copies.widths[shard.shard_id]
             held.rows += border.rows
             held.faulty_count += border.faulty_count
             held.faulty += border.faulty[: FAULTY_KEPT - len(held.faulty)]

@@ -9,7 +9,7 @@ from functools import partial
 from control.errors import Error
 from control.moves import misplaced, reading, strays
 from control.moves._pages import Batch
-from control.moves.arcs import Walk, width
+from control.moves.arcs import Walk
 from control.moves.comparison import compare
 from control.moves.connections import connect_known, connected, shard_of
 from control.moves.misplaced import SCANNED_PER_LINK
@@ -27,7 +27,7 @@ async def verify(job: Job) -> Result:
 
     Raises Error("move_refused") when more is wrong than is repaired.
     """
-    state = Verification(job)
+    state = await asyncio.to_thread(Verification, job)  # there may be a hundred thousand arcs
     throttle = Throttle(job.pace, asyncio.get_running_loop().time())
     try:
         waits = await _verify_all(job, state, throttle)
@@ -80,7 +80,6 @@ async def _compare(
     job: Job, name: PairName, shards: Sequence[ShardConnection], state: Verification, throttle: Throttle
 ) -> None:
     pair = state.pairs[name]
-    total = width(state.ranges[name])
 
     async def report() -> None:
         await job.report(state.cursor, state.progress(throttle))
@@ -94,7 +93,7 @@ async def _compare(
     async def on_done(border: Border | None) -> None:
         if border is not None:
             pair.done = border.last
-            pair.fraction = border.width_done / total
+            pair.fraction = border.width_done / state.widths[name]
             pair.agreed, pair.differed = pending.agreed, pending.differed
         await report()
 

@@ -22,6 +22,7 @@ from control.moves import documents
 from control.moves.documents import union
 from control.moves.steps import STEPS, Phase
 from control.moves.work import Cursor, Done, Job, Pace, Progress, Result, Stopped, Waits, Work
+from control.projection.keeper import Tools
 from control.projection.tasks import Housekeeper, Projector
 from control.projection.writers import Writers
 from control.shards import service as shard_service
@@ -225,7 +226,8 @@ async def open_ground(
     writers = Writers(background)
     placement, bell, log = CurrentPlacement(), Bell(), structlog.get_logger()
     projector = Projector(database, writers, placement, bell, lambda _: None)
-    housekeeper = Housekeeper(database, background, Edges(), placement, bell, projector.wake, log)
+    tools = Tools(database=database, placement=placement, bell=bell, wake=projector.wake, log=log)
+    housekeeper = Housekeeper(tools, background, Edges())
     ground = Ground(
         database=database,
         links=Links(database, projector.wake),
