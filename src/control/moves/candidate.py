@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from control.errors import Error
-from control.shards.connection import connect, raw_connection
+from control.shards.addresses import redacted
+from control.shards.connection import connect
 from wire.topology import Shard
 
 # RESP3 and CLIENT TRACKING, by which edges hear of changes.
@@ -22,17 +23,13 @@ class Candidate:
 
 
 async def inspect(shard: Shard) -> Candidate:
-    """Ask the server; raises Error("topology_invalid") for a bad URL, Error("shard_unreachable") without an answer."""
+    """Ask the server; raises Error("shard_unreachable") without an answer."""
     try:
-        for url in shard.replicas:
-            raw_connection(url, protocol=3)
         connection = await connect(shard.id, shard.url)
         try:
             server, memory, keys = await connection.pipeline([("INFO", "server"), ("INFO", "memory"), ("DBSIZE",)])
         finally:
             await connection.close()
-    except ValueError as error:
-        raise Error("topology_invalid", f"a URL of shard {shard.id} is no redis URL: {error}") from error
     except Error as error:
         raise Error(
             "shard_unreachable", f"{error.message}; start it, and let control reach it", pointer="/url"
@@ -49,13 +46,13 @@ def warnings(shard: Shard, candidate: Candidate) -> list[str]:
     """What the operator should know of the server before it becomes a shard."""
     found = []
     if _version(candidate.version) < REDIS_VERSION_MIN:
-        found.append(f"{shard.url} is Redis {candidate.version}; edges need 6.0 or newer to hear of changes")
+        found.append(f"{redacted(shard.url)} is Redis {candidate.version}; edges need 6.0 or newer to hear of changes")
     if candidate.policy != "noeviction":
         found.append(
-            f"{shard.url} has maxmemory-policy {candidate.policy}; set noeviction, or links will be answered 404"
+            f"{redacted(shard.url)} has maxmemory-policy {candidate.policy}; set noeviction, or links are answered 404"
         )
     if candidate.keys:
-        found.append(f"{shard.url} holds {candidate.keys} keys; those that begin with l: will be removed")
+        found.append(f"{redacted(shard.url)} holds {candidate.keys} keys; those that begin with l: will be removed")
     return found
 
 

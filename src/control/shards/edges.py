@@ -44,7 +44,7 @@ class ShardEdges:
         """The live workers that have not applied the batch `number`."""
         return sorted(edge_id for edge_id, beat in self.live.items() if beat.sequence < number)
 
-    def take(self, edge_id: str, beat: Heartbeat | None, *, is_there: bool) -> None:
+    def take(self, edge_id: str, beat: Heartbeat | None, *, is_unread: bool = False) -> None:
         """Note a worker's heartbeat, or that it has none any more, or one that cannot be read."""
         self.unread.discard(edge_id)
         if beat is None:
@@ -53,7 +53,7 @@ class ShardEdges:
         elif edge_id in self.live or len(self.live) < EDGES_MAX:
             self.live[edge_id] = beat
             self.seen_ms[edge_id] = time.time_ns() // 1_000_000
-        if is_there and edge_id not in self.live and len(self.unread) < EDGES_MAX:
+        if (is_unread or beat is not None) and edge_id not in self.live and len(self.unread) < EDGES_MAX:
             self.unread.add(edge_id)
 
     def forget(self) -> None:
@@ -227,7 +227,8 @@ class EdgeWatch:
             return
         for key, data in zip(dirty, await _ask(connection, "MGET", *dirty), strict=True):
             edge_id = key.removeprefix(keys.EDGE_PREFIX).decode()
-            self._edges.take(edge_id, None if data is None else _decode(data), is_there=data is not None)
+            beat = None if data is None else _decode(data)
+            self._edges.take(edge_id, beat, is_unread=data is not None and beat is None)
         self._edges.note_change(asyncio.get_running_loop().time())
 
 

@@ -11,7 +11,7 @@ import redis
 from control.moves import store
 from control.moves.driver import Drive, Superseded
 from control.moves.model import MoveRequest
-from control.moves.steps import Phase
+from control.moves.steps import Phase, WorkName
 from control.moves.work import Anew, Done, Job, Progress, Result, Waits
 from tests.control.moves.stage import Crash, FaultyDatabase, Stage, hurry, play
 from tests.stack.fixtures import RedisFactory
@@ -175,9 +175,7 @@ def test_paused_move_does_nothing_until_it_is_resumed(
             assert (await stage.moves.pause(move.id)).is_paused
             assert (await stage.moves.pause(move.id)).is_paused
             stage.labourer.gate.set()
-            for _ in range(20):
-                await asyncio.sleep(0.02)
-            paused = await stage.moves.get(move.id)
+            paused = await stage.until(move.id, lambda _: stage.labourer.stops == 1, "the work has ended")
             assert (paused.phase, paused.work.get("cursor"), len(stage.labourer.calls)) == ("copying", None, 1)
             assert (await stage.topology()).mode == "armed"
             await stage.moves.resume(move.id)
@@ -199,8 +197,12 @@ def _stop_edges_at(epoch: int) -> Callable[[Stage], None]:
     return stop
 
 
-def _close_gate(stage: Stage) -> None:
-    stage.labourer.gate.clear()
+def _hold(name: WorkName) -> Callable[[Stage], None]:
+    def hold(stage: Stage) -> None:
+        stage.labourer.held = name
+        stage.labourer.gate.clear()
+
+    return hold
 
 
 def _soak_long(stage: Stage) -> None:
@@ -223,7 +225,14 @@ TURNS = [
     Turn(phase="planned", stop=_stop_edges_at(0), wanted="abort", way=["aborted"], modes=[]),
     Turn(
         phase="copying",
-        stop=_close_gate,
+        stop=_hold("copy"),
+        wanted="abort",
+        way=["compensating", "aborted"],
+        modes=["armed", "steady"],
+    ),
+    Turn(
+        phase="verifying",
+        stop=_hold("verify"),
         wanted="abort",
         way=["compensating", "aborted"],
         modes=["armed", "steady"],
@@ -324,6 +333,27 @@ def test_silent_shard_is_waited_for_until_it_is_given_up(
             finally:
                 shards[1].resume()
         assert (await stage.moves.get(move.id)).phase == "reversed"
+
+    play(database_url, shards, work)
+
+
+def test_shard_that_was_given_up_and_stays_is_filled_anew(database_url: str, shards: list[RedisServer]) -> None:
+    """Its links could not be removed; when it comes back it is swept, whatever its process is."""
+
+    async def work(stage: Stage) -> None:
+        shards[0].pause()
+        try:
+            move = await stage.start(MoveRequest(kind="drain", shard_id="shard-0"))
+            await stage.moves.declare_lost(move.id, "shard-0")
+            await stage.drive()
+            assert (await stage.moves.get(move.id)).phase == "done"
+            assert stage.labourer.lost == frozenset(("shard-0",))
+            async with stage.database.connection() as connection:
+                row = await connection.fetchrow("SELECT run_id, is_complete FROM shards WHERE id = 'shard-0'")
+            assert tuple(row) == (None, False)
+        finally:
+            shards[0].resume()
+        await stage.until_complete("shard-0")
 
     play(database_url, shards, work)
 
