@@ -25,7 +25,7 @@ LEAVES = (
     "_snapshot",
     "_tls",
 )
-EDGE = (*LEAVES, "_clicklog", "_front", "_roster", "_connection", "_socket", "_secure", "_gate", "_fast")
+EDGE = (*LEAVES, "_clicklog", "_front", "_owners", "_roster", "_connection", "_socket", "_secure", "_gate", "_fast")
 CLICKS = (
     "_siphash",
     "_sketch",

@@ -68,6 +68,11 @@ cdef class Cache:
     cdef inline Entry* entry_at(self, Log* log, uint64_t offset) noexcept:
         return <Entry*>(self._arena + log.start + offset)
 
+    cdef inline Entry* entry_from(self, Log* log, uint64_t position) noexcept:
+        """The entry that begins so many bytes after the log's beginning; the tail has not passed it, the head has."""
+        cdef uint64_t offset = log.tail + (position - log.passed)
+        return self.entry_at(log, offset if offset < log.size else offset - log.size)
+
     # A found entry is borrowed: it is valid until the next insert or remove.
     cdef Entry* find(self, uint64_t key_hash, const unsigned char* key, size_t key_size) noexcept
     cdef Entry* insert(self, uint64_t key_hash, const unsigned char* key, size_t key_size, size_t payload_size) noexcept

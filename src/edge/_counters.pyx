@@ -10,6 +10,8 @@ cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyObject_GetBuffer, PyBuffer_Release
 from libc.string cimport memcpy, memset
 
+from wire.topology import MODES
+
 cdef extern from *:
     """
     #define release_fence() __atomic_thread_fence(__ATOMIC_RELEASE)
@@ -80,6 +82,7 @@ NAMES = (
     "shard_connects",
     "shard_timeouts",
     "shard_doubtful_replies",
+    "trust_refusals",
     "origin_lookups",
     "origin_failures",
     "origin_rejections",
@@ -90,6 +93,13 @@ NAMES = (
     "flights_rejected",
     "refreshes_started",
     "refreshes_rejected",
+    "flights_parked",
+    "fallbacks",
+    "samples",
+    "sample_differences",
+    "l1_walks",
+    "l1_walk_ended",
+    "l1_walk_left_bytes",
     "misses_under_way",
     "refreshes_under_way",
     "waiters",
@@ -108,7 +118,10 @@ NAMES = (
     "loop_lag_us",
     "loop_lags",
     "loop_lag_us_max",
+    "started_ms",
     "epoch",
+    "epoch_acknowledged",
+    *(f"is_mode_{mode}" for mode in MODES),
     "shards_known",
     "shards_trusted",
     "is_origin_reachable",

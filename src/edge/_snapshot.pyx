@@ -84,14 +84,12 @@ cdef int _begin_round(Walk walk, int round) noexcept:
 cdef Entry* _next(Walk walk) noexcept:
     """The entry at the walk's position, borrowed; NULL where a round has ended and another begun."""
     cdef Log* log = _log_of(walk._cache, walk._round)
-    cdef uint64_t offset
     if walk._at < log.passed:
         walk._at = log.passed
     if walk._at >= walk._end:
         _begin_round(walk, walk._round + 1)
         return NULL
-    offset = log.tail + (walk._at - log.passed)
-    return walk._cache.entry_at(log, offset if offset < log.size else offset - log.size)
+    return walk._cache.entry_from(log, walk._at)
 
 
 cdef bint _is_of_round(Entry* entry, int round) noexcept:

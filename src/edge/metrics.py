@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from edge._counters import BOUNDS_MS, CLICK_DROPS, LIMITS, STATUSES, TIERS
 from edge.breaker import State
+from wire.topology import MODES
 
 Kind = Literal["counter", "gauge", "histogram"]
 Numbers = Mapping[str, int]
@@ -98,6 +99,12 @@ METRICS: Final = (
         "Replies of shards that their fence made doubtful.",
         "shard_doubtful_replies",
     ),
+    _one(
+        "trust_refusals_total",
+        "counter",
+        "Proofs of a shard that renewed no trust, for its fence was unread or newer than the topology.",
+        "trust_refusals",
+    ),
     _one("origin_lookups_total", "counter", "Look-ups sent to PostgreSQL.", "origin_lookups"),
     _one("origin_failures_total", "counter", "Failures to reach or read PostgreSQL.", "origin_failures"),
     _one("origin_rejections_total", "counter", "Look-ups for which PostgreSQL's queue was full.", "origin_rejections"),
@@ -129,6 +136,13 @@ METRICS: Final = (
         "Entries that were not, for too many under way or because their shard cannot be asked.",
         "refreshes_rejected",
     ),
+    _one("flights_parked_total", "counter", "Look-ups that waited for a newer topology.", "flights_parked"),
+    _one("fallbacks_total", "counter", "Links that only their old owner had, after a cut-over.", "fallbacks"),
+    _one("samples_total", "counter", "Links that both of their owners were asked for, before a cut-over.", "samples"),
+    _one("sample_differences_total", "counter", "Those of which they said two things, twice.", "sample_differences"),
+    _one("l1_walks_total", "counter", "Walks over L1 after a cut-over, begun.", "l1_walks"),
+    _one("l1_walk_ended_total", "counter", "Entries of former owners that they ended.", "l1_walk_ended"),
+    _one("l1_walk_left_bytes", "gauge", "Bytes of L1 that a walk has still to see.", "l1_walk_left_bytes"),
     Metric(
         "pointsman_edge_flights",
         "gauge",
@@ -198,7 +212,21 @@ METRICS: Final = (
         "TLS handshakes that were not: refused by one side, or abandoned (the client left or was too slow).",
         (('reason="refused"', "tls_refused"), ('reason="abandoned"', "tls_abandoned")),
     ),
+    _one("worker_started_seconds", "gauge", "When the worker began, since 1970.", "started_ms", is_per_worker=True),
+    Metric(
+        "pointsman_edge_modes",
+        "gauge",
+        "Workers whose topology is in the mode.",
+        tuple((f'mode="{mode}"', f"is_mode_{mode}") for mode in MODES),
+    ),
     _one("epoch", "gauge", "Epoch of the topology that the worker holds.", "epoch", is_per_worker=True),
+    _one(
+        "epoch_acknowledged",
+        "gauge",
+        "Epoch up to which nothing older is answered, as heartbeats say.",
+        "epoch_acknowledged",
+        is_per_worker=True,
+    ),
     _one("shards_known", "gauge", "Shards in the worker's topology.", "shards_known", is_per_worker=True),
     _one("shards_trusted", "gauge", "Shards whose pushes the worker trusts.", "shards_trusted", is_per_worker=True),
     _one("origin_reachable", "gauge", "Whether PostgreSQL can be asked.", "is_origin_reachable", is_per_worker=True),

@@ -1,14 +1,22 @@
 """The miss: single flight, one MGET per shard and loop turn, then the origin, then stale, then 503.
 
     Front ──resolve──▶ flight (one per key) ──batch of this loop turn──▶ shard
-    Front ──refresh──▶ flight, no waiter ────┘                            │ final by its fence: answered
-                         origin ◀── not usable, breaker open, late, or doubtful; a refresh just ends
+    Front ──refresh──▶ flight, no waiter ────┘     ▲                      │ final by its fence: answered
+                 a newer topology, or its owner ───┤                      │
+                 is another one by now             └── parked ◀── behind ─┤ the fence is newer than the topology held
+                                                                          │
+                         old owner, in mode cut-over ◀────────────────────┤ not usable, breaker open, late, doubtful,
+                           │ final: answered, not kept                    │ or in mode cut-over absent
+                         origin ◀─────────────────────────────────────────┘ a refresh just ends
                            │ record or none: final
                            └─ not reachable or full ──▶ stale entry within the limit ──▶ else 503
 
 Invariants:
-- I1: a request waits for a shard at most reply_timeout_ms and for the origin at most origin_timeout_ms;
+- I1: a request waits for each shard that it is sent to at most reply_timeout_ms, for a newer topology at most PARK_MS,
+  and for the origin at most origin_timeout_ms; its flight departs DEPARTURES_MAX times at most;
 - I5: 404 is said only for a tombstone, for a final miss, or by PostgreSQL;
+- a shard's answer counts only if the shard is an owner of the key by the topology held when the answer comes, and L1
+  keeps only what the owner on the ring that is read has said;
 - each call of `resolve` leads to just one `connection.answer`, later;
 - a refresh reads a shard or nothing: PostgreSQL answers requests alone, and what L1 holds stays as it is until a shard
   has answered finally.
@@ -16,9 +24,9 @@ Invariants:
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -27,7 +35,9 @@ from edge._counters import Counters
 from edge._front import ORIGIN_SHARD, Answer, Front
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
+from edge.flight import Flight, Source, Waiter
 from edge.origin import Lookup, Origin
+from edge.sampling import Sampler
 from edge.shards import Shard
 from edge.topology import Map
 from edge.verdict import Verdict
@@ -37,33 +47,14 @@ log = structlog.get_logger("edge.resolver")
 
 SHARE_MAX: Final = 256  # waiters of one flight answered in one loop turn: a millisecond or two
 BATCH_MAX: Final = 256  # keys of one MGET: longer ones would hold up the shard's other clients
+# A topology is read in a round trip, and its rings are made in tens of milliseconds; on a busy machine in more.
+PARK_MS: Final = 250
+# To its owner, behind a newer topology to the next one, and once more for one that comes on its heels.
+DEPARTURES_MAX: Final = 3
 
-
-class Waiter(Protocol):
-    """A request of the door, or of another server (rsgi.py)."""
-
-    def answer(self, answer: Answer, tier: Tier) -> None:
-        """Take the answer; called once."""
-
-
-@dataclass(slots=True)
-class Flight:
-    """One key that is being looked up, and the connections that wait for it."""
-
-    key: bytes
-    key_hash: int
-    is_refresh: bool
-    waiters: list[Waiter] = field(default_factory=list)
-    is_cacheable: bool = True  # no push came for the key since the flight began
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where an answer that L1 may hold came from, and for how long it may be held."""
-
-    shard: int
-    generation: int
-    ttl_ms: int
+# Gets the number of the shard, the generation at the sending, the verdict, and for each flight its value.
+OnValues = Callable[[int, int, Verdict, Sequence[Flight], Sequence[bytes | None]], None]
+OnLeft = Callable[[int, Sequence[Flight]], None]
 
 
 class Resolver:
@@ -73,11 +64,13 @@ class Resolver:
         self._config = config
         self._counters = counters
         self._origin = origin
+        self._sampler = Sampler(counters)
         self._front: Front
         self._map: Map | None = None
         self._shards: dict[int, Shard] = {}
         self._flights: dict[bytes, Flight] = {}
         self._boarding: list[Flight] = []
+        self._parked: deque[Flight] = deque()  # in the order of their parking
         self._misses = 0
         self._refreshes = 0
         self._waiters = 0
@@ -91,6 +84,14 @@ class Resolver:
         """Look keys up by this map and these shards from now on."""
         self._map = new_map
         self._shards = shards
+        self._sampler.route(new_map, shards)
+        while self._parked:
+            self._queue(self._parked.popleft())
+
+    def sweep(self, now_ms: int) -> None:
+        """Let no flight wait longer for a newer topology."""
+        while self._parked and now_ms - self._parked[0].parked_ms >= PARK_MS:
+            self._leave_shards([self._parked.popleft()])
 
     def report(self) -> None:
         """Show what is under way to the supervisor."""
@@ -148,61 +149,161 @@ class Resolver:
         self._counters.add("flights_rejected")
         self._call_soon(waiter.answer, self._front.unresolved(), "none")
 
-    # ---- the shard
+    # ---- the way to a shard
 
     def _owner(self, key_hash: int) -> int:
         """The number of the shard that owns the key; -1 before there is a topology."""
         return -1 if self._map is None else self._map.number(key_hash)
 
+    def _old_owner(self, key_hash: int) -> int:
+        """The number of the shard that owned it before, while edges may ask there; else that of its owner."""
+        if self._map is None or self._map.topology.mode != "cut-over":
+            return self._owner(key_hash)
+        return self._map.second_number(key_hash)
+
     def _board(self, flight: Flight) -> Flight:
         self._flights[flight.key] = flight
+        self._queue(flight)
+        return flight
+
+    def _queue(self, flight: Flight) -> None:
         if not self._boarding:
             self._call_soon(self._depart)
         self._boarding.append(flight)
-        return flight
 
     def _depart(self) -> None:
         """Send what this loop turn has gathered.
 
-        The owners are looked up only here: 1. a flight boards; 2. a topology is adopted, and all that L1 has is
-        distrusted; 3. were the flight to go to the owner of 1, its answer would stay in L1 as one that this shard's
-        pushes cover, though its writes now go to another.
+        The owners are looked up only here: 1. a flight boards; 2. a topology is adopted; 3. were the flight to go to
+        the owner of 1, it would have to be sent again.
         """
         flights, self._boarding = self._boarding, []
         groups: dict[int, list[Flight]] = {}
         for flight in sorted(flights, key=lambda flight: flight.is_refresh):  # who waits goes first
+            flight.departures += 1
+            flight.absence = flight.sample = None
             groups.setdefault(self._owner(flight.key_hash), []).append(flight)
         for number, group in groups.items():
-            for start in range(0, len(group), BATCH_MAX):
-                self._ask_shard(number, group[start : start + BATCH_MAX])
+            self._ask(number, group, self._on_owner, self._leave_owner)
+        self._sampler.choose(flights)
 
-    def _ask_shard(self, number: int, flights: Sequence[Flight]) -> None:
+    def _ask(self, number: int, flights: Sequence[Flight], on_values: OnValues, on_left: OnLeft) -> None:
+        for start in range(0, len(flights), BATCH_MAX):
+            self._ask_batch(number, flights[start : start + BATCH_MAX], on_values, on_left)
+
+    def _ask_batch(self, number: int, flights: Sequence[Flight], on_values: OnValues, on_left: OnLeft) -> None:
         shard = self._shards.get(number)
         if shard is None or not shard.admit(monotonic_ms()):
-            self._leave_shard(flights)
+            on_left(number, flights)
             return
+        epoch = shard.epoch
 
-        def on_values(verdict: Verdict, generation: int, values: Sequence[bytes | None]) -> None:
-            if verdict.is_epoch_behind:
+        def on_reply(verdict: Verdict, generation: int, values: Sequence[bytes | None]) -> None:
+            if not verdict.is_epoch_behind:
+                on_values(number, generation, verdict, flights, values)
+            elif shard.epoch > epoch:
+                self._again(flights)  # a newer topology was adopted meanwhile
+            else:
                 shard.refresh_documents()
-            for flight, value in zip(flights, values, strict=True):
-                self._on_value(flight, value, verdict, number, generation)
+                self._park(flights)
 
-        shard.lookup([flight.key for flight in flights], on_values, lambda: self._leave_shard(flights))
+        shard.lookup([flight.key for flight in flights], on_reply, lambda: on_left(number, flights))
 
-    def _on_value(self, flight: Flight, value: bytes | None, verdict: Verdict, number: int, generation: int) -> None:
+    def _again(self, flights: Sequence[Flight]) -> None:
+        """Look up anew by the topology that is held now, unless that has been done often enough."""
+        for flight in flights:
+            if flight.departures < DEPARTURES_MAX:
+                self._queue(flight)
+            else:
+                self._leave_shards([flight])
+
+    def _park(self, flights: Sequence[Flight]) -> None:
+        """Have them wait for a newer topology: PostgreSQL would get all misses of a shard at once."""
+        self._counters.add("flights_parked", len(flights))
+        now_ms = monotonic_ms()
+        for flight in flights:
+            if flight.waiters and flight.departures < DEPARTURES_MAX:
+                flight.parked_ms = now_ms
+                self._parked.append(flight)
+            else:
+                self._leave_shards([flight])
+
+    # ---- the owner's answer
+
+    def _on_owner(
+        self, number: int, generation: int, verdict: Verdict, flights: Sequence[Flight], values: Sequence[bytes | None]
+    ) -> None:
+        left = []
+        for flight, value in zip(flights, values, strict=True):
+            if flight.sample is not None:
+                self._sampler.tell(flight.sample, number, verdict, value)
+            if self._owner(flight.key_hash) != number:
+                self._again([flight])
+            elif not self._take(flight, value, verdict, number, generation):
+                left.append(flight)
+        self._leave_owner(number, left)
+
+    def _take(self, flight: Flight, value: bytes | None, verdict: Verdict, number: int, generation: int) -> bool:
+        """Whether what the owner has said is the answer."""
         answer = self._read(flight.key, value)
-        is_final = verdict.are_misses_final if value is None else verdict.are_hits_final
-        if answer is None or not is_final:
-            self._leave_shard([flight])
-            return
+        if answer is None or not verdict.is_final(value):
+            return False
         ttl_ms = self._config.absence_ttl_ms if answer.is_absent else self._config.ttl_ms
-        self._settle(flight, answer, "shard", Source(number, generation, jittered(ttl_ms)))
+        source = Source(number, generation, jittered(ttl_ms))
+        if value is None and self._old_owner(flight.key_hash) != number:
+            flight.absence = source
+            return False
+        self._settle(flight, answer, "shard", source)
+        return True
+
+    def _leave_owner(self, number: int, flights: Sequence[Flight]) -> None:
+        """The owner does not decide: while links move, the old owner may."""
+        groups: dict[int, list[Flight]] = {}
+        for flight in flights:
+            if self._owner(flight.key_hash) != number:
+                self._again([flight])
+            else:
+                groups.setdefault(self._old_owner(flight.key_hash), []).append(flight)
+        self._leave_shards(groups.pop(number, []))
+        for old, group in groups.items():
+            self._ask_old_owner(old, group)
+
+    # ---- the old owner's
+
+    def _ask_old_owner(self, number: int, flights: Sequence[Flight]) -> None:
+        waited_for = [flight for flight in flights if flight.waiters]
+        self._leave_shards([flight for flight in flights if not flight.waiters])
+        self._ask(number, waited_for, self._on_old_owner, self._leave_old_owner)
+
+    def _on_old_owner(
+        self, number: int, _generation: int, verdict: Verdict, flights: Sequence[Flight], values: Sequence[bytes | None]
+    ) -> None:
+        for flight, value in zip(flights, values, strict=True):
+            answer = self._read(flight.key, value)
+            if self._old_owner(flight.key_hash) != number:
+                self._again([flight])
+            elif answer is not None and verdict.is_final(value):
+                self._counters.add("fallbacks", int(not answer.is_absent))
+                self._settle(flight, answer, "shard", flight.absence if value is None else None)
+            elif value is None:
+                self._leave_old_owner(number, [flight])
+            else:
+                self._leave_shards([flight])
+
+    def _leave_old_owner(self, number: int, flights: Sequence[Flight]) -> None:
+        """The old owner does not decide: then the owner has, or PostgreSQL does."""
+        for flight in flights:
+            if self._old_owner(flight.key_hash) != number:
+                self._again([flight])
+            elif flight.absence is not None:
+                self._settle(flight, self._front.absent(), "shard", flight.absence)
+            else:
+                self._leave_shards([flight])
 
     # ---- the origin, and what is left without it
 
-    def _leave_shard(self, flights: Sequence[Flight]) -> None:
-        """The shard does not decide: whoever waits is answered by the origin, and nobody else loads it."""
+    def _leave_shards(self, flights: Sequence[Flight]) -> None:
+        """No shard decides: whoever waits is answered by the origin, and nobody else loads it."""
         for flight in flights:
             if flight.waiters:
                 self._ask_origin(flight)
@@ -249,9 +350,13 @@ class Resolver:
     def _settle(self, flight: Flight, answer: Answer, tier: Tier, source: Source | None) -> None:
         """Answer all that wait; without a source the answer is for them alone."""
         self._close(flight)
-        if flight.is_cacheable and source is not None:
+        if flight.is_cacheable and source is not None and self._may_keep(flight, source):
             self._front.remember(flight.key, answer, source.shard, source.generation, source.ttl_ms)
         self._answer(flight.waiters, answer, tier)
+
+    def _may_keep(self, flight: Flight, source: Source) -> bool:
+        """Whether pushes will cover it: those of the shard from which the key is read."""
+        return source.shard in (ORIGIN_SHARD, self._owner(flight.key_hash))
 
     def _answer(self, waiters: Sequence[Waiter], answer: Answer, tier: Tier) -> None:
         """Answer a herd in shares, so that the others' requests do not wait for all of it."""

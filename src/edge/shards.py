@@ -10,7 +10,8 @@ write that came after a read always arrives after the read's reply, and no stale
 Three questions, three answers:
 - may L1 be believed? While the shard is trusted. Trust ends a fixed time after the *sending* of the last ping that was
   answered, or with the lease of the last heartbeat: a write is pushed before the answer to a ping that Redis reads
-  after it, so whoever slept finds its trust run out before it can answer from the past;
+  after it, so whoever slept finds its trust run out before it can answer from the past. Nor is it renewed while the
+  shard's fence is unread or newer than the topology held: then links may have moved away, and their changes with them;
 - can a look-up be sent? While the shard is usable: trusted, and no reply overdue behind which the next would come;
 - is it worth the wait? While the breaker admits it (`breaker.py`): it remembers stalls that are over.
 
@@ -33,8 +34,11 @@ from edge.acknowledgement import Acknowledgement
 from edge.breaker import Breaker, State
 from edge.clock import monotonic_ms, monotonic_us
 from edge.config import EdgeConfig
+from edge.documents import REFRESH_MS, REREAD_MS, Documents
 from edge.session import Session, ShardError, Timeouts, connect, greeting
-from edge.verdict import DOUBTFUL, Verdict, judge
+from edge.standing import Standing
+from edge.verdict import DOUBTFUL, Verdict
+from edge.vitals import vitals
 from wire import VERSION, keys
 from wire import heartbeat as wire_heartbeat
 
@@ -46,7 +50,6 @@ STEADY_MS: Final = 10_000  # a connection that lived this long was a good one: t
 # Commands sent and not answered: more than the largest number of batches that a loop turn makes.
 PENDING_MAX: Final = 1024
 LEAVE_S: Final = 0.2  # for a shard to take a heartbeat away; without that it ends by itself in seconds
-DOCUMENTS_MS: Final = 100  # at most so often are they read because of fences: they may be a megabyte
 # A sweep that comes so late finds deadlines over because this worker stood still, with the replies in its sockets.
 LATE_MS: Final = 200
 
@@ -67,23 +70,9 @@ class Lookup:
     on_values: Callable[[Verdict, int, Sequence[bytes | None]], None]
     on_failure: Callable[[], None]
     generation: int
+    epoch: int
     started_us: int
     is_given_up: bool = False
-
-
-@dataclass(slots=True)
-class Standing:
-    """What this worker knows of the shard through one session, made anew with each."""
-
-    is_greeted: bool = False
-    run_id: str = ""
-    pinged_ms: int = 0
-    heartbeat_ms: int = 0
-    documents_ms: int = 0
-    pong_sent_ms: int = 0
-    lease_until_ms: int = 0
-    fence: bytes | None = None
-    verdict: Verdict = DOUBTFUL
 
 
 class Shard:
@@ -95,15 +84,19 @@ class Shard:
         self.id = shard_id
         self.url = url
         self.number = number
-        self.epoch = 0
+        self.epoch = 0  # of the topology held, by which replies are judged
         self.breaker = Breaker()
         self._front = front
         self._counters: Counters = front.counters
         self._config = config
         self._listener = listener
         self._edge_id = ""
+        self._acknowledged = 0
+        self._lookups = 0  # answered since the last heartbeat
+        self._lookups_us = 0
         self._session: Session | None = None
         self._standing = Standing()
+        self._documents: Documents
         self._acknowledgement: Acknowledgement
         self._greeted: asyncio.Future[None] | None = None
         self._was_reported = False
@@ -140,6 +133,7 @@ class Shard:
         session = await connect(self.url, timeouts, self._on_push, self._on_end)
         self._counters.add("shard_connects")
         self._session, self._standing = session, Standing()
+        self._documents = Documents(session, self._standing, self._listener.on_document, self._renew_trust)
         self._acknowledgement = Acknowledgement(session, partial(self._beat, session))
         self._greeted = asyncio.get_running_loop().create_future()
         self._greet(session)
@@ -150,7 +144,14 @@ class Shard:
             self._was_reported = False
         else:
             session.fail("silent", "the greeting was not answered in time")
-        await session.ended
+        await asyncio.shield(session.ended)  # cancelling this task must not pass for the session's end
+
+    def retire(self) -> None:
+        """End the session now, for good: the number may be given to another shard in this very turn."""
+        if self._session is not None:
+            self._session.end(ConnectionAbortedError("left the topology"))
+        elif self.number is not None:
+            self._front.distrust(self.number)
 
     def _on_end(self, session: Session) -> None:
         """Whatever this shard filled is distrusted from this instant on."""
@@ -178,7 +179,7 @@ class Shard:
         for command in greeting(self.url, f"pointsman-edge:{self._edge_id}"):
             session.send(command, partial(self._on_greeting, session))
         session.send(("INFO", "server"), partial(self._on_info, session))
-        self._read_documents(session)
+        self._documents.read()
         if self.number is None:
             session.send(("PING",), lambda _reply: self._become_greeted(session))
         else:
@@ -205,29 +206,19 @@ class Shard:
             self._front.distrust(ORIGIN_SHARD)
         if self._greeted is not None and not self._greeted.done():
             self._greeted.set_result(None)
+        # The push for what was written while there was no session went nowhere; nobody need write again for it.
+        self._read_sequence()
+
+    def _read_sequence(self) -> None:
         if self.number is not None:
-            # The push for what was written while there was no session went nowhere; nobody need write again for it.
             self._acknowledgement.read()
 
     # ---- documents
 
     def refresh_documents(self) -> None:
-        """Read topology and domains again, because a fence was ahead of this edge."""
-        is_due = monotonic_ms() - self._standing.documents_ms >= DOCUMENTS_MS
-        if self._session is not None and self._standing.is_greeted and is_due:
-            self._read_documents(self._session)
-
-    def _read_documents(self, session: Session) -> None:
-        self._standing.documents_ms = monotonic_ms()
-        session.send(("MGET", keys.TOPOLOGY, keys.DOMAINS), partial(self._on_documents, session))
-
-    def _on_documents(self, session: Session, reply: Any) -> None:
-        if not isinstance(reply, list):
-            session.fail("refused", f"the topology could not be read: {reply}")
-            return
-        for key, data in zip((keys.TOPOLOGY, keys.DOMAINS), reply, strict=True):
-            if data is not None:
-                self._listener.on_document(key, data)
+        """Read the documents again, because a fence was ahead of this edge."""
+        if self._session is not None and self._standing.is_greeted:
+            self._documents.read_again(monotonic_ms(), REFRESH_MS)
 
     # ---- look-ups
 
@@ -263,7 +254,8 @@ class Shard:
         """
         assert self._session is not None
         assert self.number is not None
-        lookup = Lookup(names, on_values, on_failure, self._front.generation(self.number), monotonic_us())
+        generation = self._front.generation(self.number)
+        lookup = Lookup(names, on_values, on_failure, generation, self.epoch, monotonic_us())
         self._session.send(
             (b"MGET", keys.FENCE, *(keys.LINK_PREFIX + name for name in names)),
             partial(self._on_values, self._session, lookup),
@@ -272,8 +264,7 @@ class Shard:
         )
 
     def _on_values(self, session: Session, lookup: Lookup, reply: Any) -> None:
-        if self._row is not None:
-            self._row.observe("lookup", monotonic_us() - lookup.started_us)
+        self._note_duration(monotonic_us() - lookup.started_us)
         if lookup.is_given_up:
             return
         if not isinstance(reply, list) or len(reply) != len(lookup.names) + 1:
@@ -281,25 +272,36 @@ class Shard:
             session.fail("reply", f"MGET answered {reply!r:.200}")
             return
         self.breaker.on_reply(monotonic_ms())
-        lookup.on_values(self._judge(reply[0]), lookup.generation, reply[1:])
+        self._standing.take_fence(reply[0])
+        # By the topology held when it was sent: the fence is as old as the values beside it.
+        verdict = self._standing.judge(lookup.epoch)
+        if verdict == DOUBTFUL or verdict.is_epoch_behind:
+            self._counters.add("shard_doubtful_replies")
+        lookup.on_values(verdict, lookup.generation, reply[1:])
+
+    def _note_duration(self, duration_us: int) -> None:
+        self._lookups += 1
+        self._lookups_us += duration_us
+        if self._row is not None:
+            self._row.observe("lookup", duration_us)
 
     def _on_given_up(self, lookup: Lookup) -> None:
         lookup.is_given_up = True
         lookup.on_failure()
 
-    def _judge(self, fence: bytes | None) -> Verdict:
-        standing = self._standing
-        if fence != standing.fence or standing.verdict is DOUBTFUL:
-            standing.fence = fence
-            standing.verdict = judge(fence, self.epoch, standing.run_id)
-        if standing.verdict is DOUBTFUL or standing.verdict.is_epoch_behind:
-            self._counters.add("shard_doubtful_replies")
-        return standing.verdict
+    # ---- epochs
 
-    def set_epoch(self, epoch: int) -> None:
-        """Hold another epoch: judge the fence anew and tell the shard."""
+    def hold(self, epoch: int) -> None:
+        """Judge replies by another topology from now on; trust that waited for it is renewed."""
         self.epoch = epoch
-        self._standing.verdict = DOUBTFUL
+        if self._session is not None and self._standing.is_greeted:
+            self._renew_trust()
+
+    def acknowledge(self, epoch: int) -> None:
+        """Tell the shard that nothing is answered any more that an older topology put into L1."""
+        if epoch == self._acknowledged:
+            return
+        self._acknowledged = epoch
         if self._session is not None and self._standing.is_greeted and self.number is not None:
             self._beat(self._session)
 
@@ -319,10 +321,10 @@ class Shard:
         for key in push[1]:
             if key.startswith(keys.LINK_PREFIX):
                 self._listener.on_invalidated(key[len(keys.LINK_PREFIX) :])
-            elif key == keys.SEQUENCE and self.number is not None:
-                self._acknowledgement.read()
-            elif key in (keys.TOPOLOGY, keys.DOMAINS):
-                self._read_documents(session)
+            elif key == keys.SEQUENCE:
+                self._read_sequence()
+            else:
+                self._documents.on_push(key)
 
     # ---- health
 
@@ -347,6 +349,8 @@ class Shard:
             self._ping(session)
         if self.number is not None and now_ms - standing.heartbeat_ms >= wire_heartbeat.INTERVAL_MS:
             self._beat(session)
+        if standing.is_greeted and standing.is_behind(self.epoch):
+            self._documents.read_again(now_ms, REREAD_MS)
 
     def _publish(self) -> None:
         breaker = self.breaker
@@ -377,8 +381,14 @@ class Shard:
         standing = self._standing
         sent_ms = standing.heartbeat_ms = monotonic_ms()
         heartbeat = wire_heartbeat.Heartbeat(
-            edge_id=self._edge_id, build=VERSION, epoch=self.epoch, sequence=self._acknowledgement.applied
+            edge_id=self._edge_id,
+            build=VERSION,
+            epoch=self._acknowledged,
+            sequence=self._acknowledgement.applied,
+            lookup_us=self._lookups_us // max(1, self._lookups),
+            **vitals(self._counters),
         )
+        self._lookups = self._lookups_us = 0
 
         def on_beat(reply: Any) -> None:
             if reply != b"OK":
@@ -410,9 +420,13 @@ class Shard:
         if self.number is None or self._row is None:
             return
         standing = self._standing
-        until_ms = min(standing.pong_sent_ms + self._config.ping_timeout_ms, standing.lease_until_ms)
-        self._front.trust(self.number, until_ms)
+        if not standing.pong_sent_ms:
+            return  # nothing has been proven yet
         self._row.set("proved_ms", standing.pong_sent_ms)
+        if standing.may_renew(self.epoch):
+            self._front.trust(self.number, standing.trusted_until_ms(self._config.ping_timeout_ms))
+        else:
+            self._counters.add("trust_refusals")
 
 
 def next_delay_ms(delay_ms: int, lived_ms: int) -> int:

@@ -6,6 +6,8 @@ from typing import Final
 from wire import fence as wire_fence
 from wire.errors import FormatError
 
+EPOCH_UNREADABLE: Final = 2**63  # of a fence that only a newer build can read: newer than any that this one holds
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -14,6 +16,10 @@ class Verdict:
     are_hits_final: bool
     are_misses_final: bool
     is_epoch_behind: bool = False
+
+    def is_final(self, value: bytes | None) -> bool:
+        """Whether a value that was read, or its absence, is final."""
+        return self.are_misses_final if value is None else self.are_hits_final
 
 
 DOUBTFUL: Final = Verdict(False, False)
@@ -32,3 +38,13 @@ def judge(fence: bytes | None, epoch: int, run_id: str) -> Verdict:
     if decoded.run_id != run_id:
         return DOUBTFUL
     return Verdict(True, decoded.state == "complete" and decoded.epoch == epoch)
+
+
+def epoch_of(fence: bytes | None) -> int:
+    """The epoch for which a shard is fenced; 0 without a fence, for then nobody says anything of a newer one."""
+    if fence is None:
+        return 0
+    try:
+        return wire_fence.decode(fence).epoch
+    except FormatError:
+        return EPOCH_UNREADABLE

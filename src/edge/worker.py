@@ -1,8 +1,10 @@
 """One worker of the edge: what is built, in which order, and how it stops. Read this first.
 
-    config ─▶ counters ─▶ origin ─▶ resolver ─▶ front ─▶ shards (seeds, then the topology's) ─▶ entrance
+    config ─▶ counters ─▶ origin ─▶ resolver ─▶ front ─▶ members (seeds, then the topology's shards) ─▶ entrance
                                                  ├─▶ keeper: L1 out of the last snapshot
                                                  └─▶ writer: segments for the clicks
+
+    a shard's document ──▶ adoption: rings, in a thread ──▶ members: another topology is held
 
 A worker serves once it has a segment for clicks or knows that it can have none, holds a topology, and every shard of
 it has accepted its heartbeat or is known to be down.
@@ -29,15 +31,15 @@ from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.entrance import Entrance
 from edge.lag import Lag
+from edge.membership import Membership
 from edge.origin import Origin
 from edge.resolver import Resolver
 from edge.shards import Listener, Shard
 from edge.snapshot import Keeper, warm
-from edge.topology import Map, Store, build, placement, read_domains, read_topology
+from edge.topology import Adoption, Store, read_domains
 from edge.writer import Writer
 from wire import keys
 from wire.domains import Domains
-from wire.topology import Shard as ShardDescription
 
 log = structlog.get_logger("edge.worker")
 
@@ -67,13 +69,20 @@ class Worker:
         self.resolver.bind(self.front)
         self._listener = Listener(self._on_document, self.resolver.on_invalidated)
         self._entrance = Entrance(config, self.front, assignment, self._until)
+        self._members = Membership(
+            self.front,
+            self.resolver,
+            config,
+            listener=self._listener,
+            edge_id=self._edge_id,
+            spawn=self._spawn,
+        )
+        self._adoption = Adoption(self._members.adopt)
         self._store = Store(config.state_dir)
+        self._storing = asyncio.Lock()  # a later document must not be overtaken by an earlier one
         self._keeper = Keeper(config, assignment.slot, self.front.links, self._counters)
         self._writer = Writer(config, self.front.clicks, self._counters)
-        self._map: Map | None = None
         self._domains: Domains | None = None
-        self._shards: dict[int, Shard] = {}
-        self._tasks: dict[Shard, asyncio.Task[None]] = {}
         self._seeds: dict[Shard, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -89,58 +98,27 @@ class Worker:
         self._adopt(key, data, is_stored=False)
 
     def _adopt(self, key: bytes, data: bytes, is_stored: bool) -> None:
-        if key == keys.TOPOLOGY:
-            topology = read_topology(data, self._map.topology if self._map else None)
-            if topology is None:
-                return
-            self._swap(build(topology, {shard.id: number for number, shard in self._shards.items()}))
-        else:
-            domains = read_domains(data, self._domains)
-            if domains is None:
-                return
-            self._domains = domains
-            default = domains.default_id if self._config.unknown_host == "default" else 0
-            self.front.set_hosts({host.encode("ascii"): number for host, number in domains.hosts.items()}, default)
-        if not is_stored:
-            self._keep(key, data)
+        is_newer = self._adoption.offer(data) if key == keys.TOPOLOGY else self._adopt_domains(data)
+        if is_newer and not is_stored:
+            self._spawn(self._keep(key, data))
 
-    def _keep(self, key: bytes, data: bytes) -> None:
-        try:
-            self._store.write(key, data)
-        except OSError as error:
-            log.warning(
-                "cannot keep the topology for a later start", directory=self._config.state_dir, error=str(error)
-            )
+    def _adopt_domains(self, data: bytes) -> bool:
+        domains = read_domains(data, self._domains)
+        if domains is None:
+            return False
+        self._domains = domains
+        default = domains.default_id if self._config.unknown_host == "default" else 0
+        self.front.set_hosts({host.encode("ascii"): number for host, number in domains.hosts.items()}, default)
+        return True
 
-    def _swap(self, new_map: Map) -> None:
-        """Hold another topology: connect to its shards, then look keys up by its ring."""
-        old = self._map
-        shards = {}
-        for number, described in zip(new_map.numbers, new_map.topology.shards, strict=True):
-            known = self._shards.get(number)
-            shards[number] = known if known and known.url == described.url else self._open(described, number)
-            shards[number].set_epoch(new_map.topology.epoch)
-        for number, shard in self._shards.items():
-            if shards.get(number) is not shard:
-                self._tasks.pop(shard).cancel()
-        for number in self._shards.keys() - shards.keys():
-            self._counters.shard(number).clear()
-        if old is not None and placement(old.topology) != placement(new_map.topology):
-            # An entry is covered by pushes only while its shard owns its key.
-            for number in {*self._shards, *shards}:
-                self.front.distrust(number)
-        self._map, self._shards = new_map, shards
-        self.resolver.route(new_map, shards)
-        self._counters.set("epoch", new_map.topology.epoch)
-        self._counters.set("shards_known", len(shards))
-        log.info("topology adopted", epoch=new_map.topology.epoch, shards=len(shards))
-
-    def _open(self, described: ShardDescription, number: int) -> Shard:
-        shard = Shard(
-            described.id, described.url, number, front=self.front, config=self._config, listener=self._listener
-        )
-        self._tasks[shard] = self._spawn(shard.run(self._edge_id))
-        return shard
+    async def _keep(self, key: bytes, data: bytes) -> None:
+        """Put a document on disk, in a thread: that may take as long as the disk likes."""
+        async with self._storing:
+            try:
+                await asyncio.to_thread(self._store.write, key, data)
+            except OSError as error:
+                directory = self._config.state_dir
+                log.warning("cannot keep the topology for a later start", directory=directory, error=str(error))
 
     # ---- life
 
@@ -156,8 +134,11 @@ class Worker:
     async def run(self) -> None:
         """Serve until `stop`; raises what ended a background task that should not have ended."""
         self._counters.clear()
+        self._counters.set("started_ms", time.time_ns() // 1_000_000)
         await self._writer.open()
         self._spawn(self._origin.run())
+        self._spawn(self._adoption.run())
+        self._spawn(self._members.handover.run())
         self._spawn(self._sweep())
         try:
             if await self._boot():
@@ -168,7 +149,7 @@ class Worker:
                 self._spawn(warm(self._restored, self.resolver.refresh, self._config.stale_ms))
                 await self._stopping.wait()
                 await self._entrance.drain()
-                await asyncio.gather(*(shard.leave() for shard in self._shards.values()))
+                await self._members.leave()
                 await self._keeper.write()
             await self._writer.close()
         finally:
@@ -188,13 +169,13 @@ class Worker:
         for url in self._config.seeds:
             seed = Shard("seed", url, None, front=self.front, config=self._config, listener=self._listener)
             self._seeds[seed] = self._spawn(seed.run(self._edge_id))
-        await self._until(lambda: self._stopping.is_set() or None not in (self._map, self._domains))
+        await self._until(lambda: self._stopping.is_set() or None not in (self._members.map, self._domains))
         # A shard that is down must not keep the others' links from being served: the origin has its links.
         await self._until(
-            lambda: self._stopping.is_set() or all(shard.is_usable for shard in self._shards.values()),
+            lambda: self._stopping.is_set() or self._members.usable_count == len(self._members.shards),
             timeout_ms=2 * self._config.connect_timeout_ms,
         )
-        if any(shard.is_usable for shard in self._shards.values()):
+        if self._members.usable_count:
             for task in self._seeds.values():  # else they stay: the stored topology may name shards that have moved
                 task.cancel()
             self._seeds.clear()
@@ -208,9 +189,10 @@ class Worker:
         lag = Lag(self._counters, monotonic_ms())
         while True:
             now_ms = monotonic_ms()
-            for shard in (*self._shards.values(), *self._seeds):
+            for shard in (*self._members.shards.values(), *self._seeds):
                 shard.sweep(now_ms)
             self._origin.sweep(now_ms)
+            self.resolver.sweep(now_ms)
             self.resolver.report()
             self._entrance.sweep()
             self._writer.tend(now_ms)
@@ -228,15 +210,14 @@ class Worker:
                 self._counters.set(f"l1_{name}_bytes", cache.used_bytes)
                 self._counters.set(f"l1_{name}_entries", len(cache))
             self._counters.set("memory_bytes", _memory_bytes())
-        usable = sum(shard.is_usable for shard in self._shards.values())
-        self._counters.set("shards_trusted", usable)
+        self._counters.set("shards_trusted", self._members.usable_count)
         self._counters.set("is_ready", int(self._is_serving and self._can_resolve()))
         self._counters.set("beat_ms", now_ms)
 
     def _can_resolve(self) -> bool:
         """Whether any link can be looked up now."""
-        is_whole = len(self._shards) > 0 and all(shard.is_usable for shard in self._shards.values())
-        return is_whole or (self._map is not None and self._counters.get("is_origin_reachable") == 1)
+        has_origin = self._members.map is not None and self._counters.get("is_origin_reachable") == 1
+        return has_origin or self._members.is_whole
 
     async def _until(self, condition: Callable[[], bool], timeout_ms: int | None = None) -> None:
         """Wait for the condition, which is looked at as often as deadlines are swept."""

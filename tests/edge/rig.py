@@ -10,7 +10,7 @@ import msgspec
 
 from edge._cache import Cache
 from edge._counters import BLOCK_BYTES, Counters
-from edge._fast import Door, xxh64
+from edge._fast import Door, Ring, xxh64
 from edge._front import Front
 from edge._roster import Roster
 from edge.clock import monotonic_ms
@@ -18,9 +18,10 @@ from edge.config import EdgeConfig
 from edge.origin import Origin
 from edge.resolver import Resolver
 from edge.shards import Listener, Shard
-from edge.topology import Map, build
+from edge.topology import Map, Rings, build
 from tests.edge.stand import DEADLINE_S, HOST, Shards
 from wire import keys
+from wire.topology import Topology
 
 TICK_S = 0.01
 
@@ -67,6 +68,13 @@ class Rig:
         return sum(self.counters.get(name) for name in ("misses_under_way", "refreshes_under_way"))
 
 
+def rings_of(described: Topology) -> Rings:
+    """The rings of a topology."""
+    second = described.second_members
+    nodes = described.virtual_nodes
+    return Rings(Ring(described.members, nodes), None if second is None else Ring(second, nodes))
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Ask again until the condition holds; fails after DEADLINE_S."""
     async with asyncio.timeout(DEADLINE_S):
@@ -86,12 +94,13 @@ async def running_rig(stand: Shards, **settings: object) -> AsyncIterator[Rig]:
     front = Front(counters, links, absences, resolver.resolve, resolver.refresh, config)
     front.set_hosts({HOST.encode(): 1}, 1)
     resolver.bind(front)
-    made = build(stand.topology, {})
+    made = build(stand.topology, rings_of(stand.topology), {})
     listener = Listener(lambda _key, _data: None, resolver.on_invalidated)
     shards = {}
     for number, described in zip(made.numbers, made.topology.shards, strict=True):
         shards[number] = Shard(described.id, described.url, number, front=front, config=config, listener=listener)
-        shards[number].set_epoch(stand.topology.epoch)
+        shards[number].hold(stand.topology.epoch)
+        shards[number].acknowledge(stand.topology.epoch)
     resolver.route(made, shards)
     loop = asyncio.get_running_loop()
     door = Door(loop, Roster(front, loop, config))
@@ -117,4 +126,5 @@ async def _sweep(rig: Rig) -> None:
         for shard in rig.shards.values():
             shard.sweep(now_ms)
         rig.origin.sweep(now_ms)
+        rig.resolver.sweep(now_ms)
         await asyncio.sleep(TICK_S)

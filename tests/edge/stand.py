@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import redis
 from control.dev.ports import free_ports
 from edge._fast import Ring, xxh64
 from tests.stack.server import RedisServer, Server
-from wire import domains, fence, keys, record, topology
+from wire import domains, fence, heartbeat, keys, record, topology
 
 DEADLINE_S = 10
 POLL_S = 0.01
@@ -90,6 +90,37 @@ class Shards:
         with self.client(number) as client:
             client.mset({keys.TOPOLOGY: topology.encode(self.topology), keys.DOMAINS: domains.encode(table)})
 
+    def enforce(self, described: topology.Topology, numbers: Iterable[int] | None = None) -> None:
+        """Publish another topology as control does: documents and fence at once; to all shards that the test has."""
+        self.topology = described
+        self._ring = Ring(described.members, described.virtual_nodes)
+        for number in range(len(self.servers)) if numbers is None else numbers:
+            with self.client(number) as client, client.pipeline(transaction=True) as both:
+                run_id = client.info("server")["run_id"]
+                both.set(keys.TOPOLOGY, topology.encode(described))
+                both.set(keys.FENCE, fence.encode(fence.Fence(epoch=described.epoch, state="complete", run_id=run_id)))
+                both.execute()
+
+    def described(
+        self, epoch: int, mode: topology.Mode, read: Sequence[float], second: Sequence[float] = ()
+    ) -> topology.Topology:
+        """A topology of the stand's shards with these weights on the two rings."""
+        weights = zip(self.servers, read, second or [0] * len(read), strict=True)
+        shards = tuple(
+            topology.Shard(id=f"shard-{n}", url=server.url, weight=weight, second_weight=second_weight)
+            for n, (server, weight, second_weight) in enumerate(weights)
+        )
+        return topology.Topology(epoch=epoch, mode=mode, virtual_nodes=64, shards=shards)
+
+    def heartbeats(self, edge_id: str = "test.0") -> list[heartbeat.Heartbeat | None]:
+        """The worker's heartbeat at each shard."""
+        found = []
+        for number in range(len(self.servers)):
+            with self.client(number) as client:
+                value = client.get(keys.edge_key(edge_id))
+                found.append(None if value is None else heartbeat.decode(value))
+        return found
+
     def set_fence(self, number: int, state: fence.FenceState = "complete", epoch: int = 1, run_id: str = "") -> None:
         """Write a fence, by default the one that lets the edge trust the shard wholly."""
         with self.client(number) as client:
@@ -98,10 +129,14 @@ class Shards:
 
     def put(self, code: str, target: str, domain_id: int = 1, **fields: Any) -> None:
         """Write a link's record at its owner."""
-        key = keys.cache_key(domain_id, code)
+        self.put_at(self._ring.shard(xxh64(keys.cache_key(domain_id, code))), code, target, domain_id, **fields)
+
+    def put_at(self, number: int, code: str, target: str, domain_id: int = 1, **fields: Any) -> None:
+        """Write a link's record at this shard."""
         values = {"link_id": 1, "version": 1, "status": 302} | fields
-        with self.client(self._ring.shard(xxh64(key))) as client:
-            client.set(keys.LINK_PREFIX + key, record.encode(record.LinkRecord(target=target.encode(), **values)))
+        with self.client(number) as client:
+            data = record.encode(record.LinkRecord(target=target.encode(), **values))
+            client.set(keys.link_key(domain_id, code), data)
 
     def delete(self, code: str) -> None:
         """Write a tombstone."""
@@ -124,6 +159,13 @@ class Edge:
     def admin(self, path: str) -> Response:
         """One request to the admin port."""
         return _ask(self.admin_port, path, "admin", "GET")
+
+    def admits(self) -> bool:
+        """Whether it takes requests, ready or not."""
+        try:
+            return self.get("/").status > 0
+        except OSError:
+            return False
 
     def is_ready(self) -> bool:
         """Whether /readyz says so."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge.clock import monotonic_ms
-from tests.edge.stand import Shards, eventually, execute, insert_link, migrate, running_edge
+from tests.edge.stand import Shards, eventually, execute, insert_link, migrate, running_edge, started_edge
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import PostgresServer
 from wire import keys
@@ -89,10 +89,14 @@ def test_miss_at_a_doubtful_shard_without_an_origin_is_503(shards: Shards, tmp_p
     """Nobody knows, so nobody says 404; the client is asked to come again."""
     assert callable(spoil)
     spoil(shards)
-    with running_edge(tmp_path / "edge", [shards.servers[1].url]) as edge:
+    with started_edge(tmp_path / "edge", [shards.servers[1].url]) as edge:
+        eventually(edge.admits, "it serves")
         answer = edge.get(f"/{shards.code_of(0)}")
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
         assert edge.get(f"/{shards.code_of(1)}").status == 404
+        # Under a fence that is newer than any topology that it can read it asks nobody, and says so.
+        is_behind = spoil in {spoil_epoch, spoil_format}
+        eventually(lambda: edge.is_ready() != is_behind, "it says whether it can resolve links")
 
 
 def test_killed_shard_never_turns_links_into_404(shards: Shards, origin_url: str, tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from edge.breaker import State
 from edge.clock import monotonic_ms
+from edge.documents import REREAD_MS
 from edge.resolver import jittered
 from edge.session import ShardError, Timeouts, connect, redacted
-from edge.shards import DOCUMENTS_MS, LATE_MS, RECONNECT_MS_MAX, RECONNECT_MS_MIN, STEADY_MS, next_delay_ms
+from edge.shards import LATE_MS, RECONNECT_MS_MAX, RECONNECT_MS_MIN, STEADY_MS, next_delay_ms
 from edge.topology import build
-from tests.edge.rig import Rig, running_rig, until
+from tests.edge.rig import Rig, rings_of, running_rig, until
 from tests.edge.stand import HOST, Shards, eventually, insert_link, migrate, running_edge, stalled
 from tests.stack.fixtures import RedisFactory
 from wire import heartbeat, keys, record, topology
@@ -86,11 +87,52 @@ def test_flight_goes_to_the_owner_of_its_departure(shards: Shards) -> None:
         async with running_rig(shards) as rig:
             before = mget_calls(shards, 0)
             assert rig.refresh(code)
-            rig.resolver.route(build(only_second, {"shard-1": 1}), {1: rig.shards[1]})
+            rig.resolver.route(build(only_second, rings_of(only_second), {"shard-1": 1}), {1: rig.shards[1]})
             await rig.idle()
             assert await rig.get(code) == (302, "https://new.example/")
             assert mget_calls(shards, 0) == before
             assert rig.counters.get("tier_l1") == 1
+
+    asyncio.run(run())
+
+
+def test_reply_of_a_shard_that_is_no_owner_any_more_is_asked_for_again(shards: Shards) -> None:
+    """A topology adopted between an MGET and its reply: what the old owner says may be what it is no longer told."""
+    code = shards.code_of(0)
+    shards.put(code, "https://old.example/")
+    shards.put_at(1, code, "https://new.example/")
+    only_second = topology.Topology(epoch=1, shards=shards.topology.shards[1:], virtual_nodes=64)
+
+    async def run() -> None:
+        async with running_rig(shards, reply_timeout_ms=5000, ping_timeout_ms=9000) as rig:
+            with stalled(shards.servers[0]):
+                request = asyncio.create_task(rig.get(code))
+                await until(partial(rig.has_counted, "misses_under_way", 1))
+                rig.resolver.route(build(only_second, rings_of(only_second), {"shard-1": 1}), rig.shards)
+            assert await request == (302, "https://new.example/")
+            assert await rig.get(code) == (302, "https://new.example/")
+            assert rig.counters.get("tier_l1") == 1
+
+    asyncio.run(run())
+
+
+def test_lookups_of_a_shard_that_leaves_go_to_the_next_owner(shards: Shards) -> None:
+    """Its session ends while they wait: PostgreSQL need not answer for that."""
+    code = shards.code_of(0)
+    shards.put_at(1, code, "https://new.example/")
+    only_second = topology.Topology(epoch=1, shards=shards.topology.shards[1:], virtual_nodes=64)
+
+    async def run() -> None:
+        async with running_rig(shards, reply_timeout_ms=5000, ping_timeout_ms=9000) as rig:
+            with stalled(shards.servers[0]):
+                request = asyncio.create_task(rig.get(code))
+                await until(partial(rig.has_counted, "misses_under_way", 1))
+                left = rig.shards[0]
+                rig.resolver.route(build(only_second, rings_of(only_second), {"shard-1": 1}), {1: rig.shards[1]})
+                generation = rig.front.generation(0)
+                left.retire()
+                assert rig.front.generation(0) == generation + 1
+                assert await request == (302, "https://new.example/")
 
     asyncio.run(run())
 
@@ -114,18 +156,34 @@ def test_cut_connections_open_the_breaker(shards: Shards) -> None:
 
 
 def test_fence_that_is_ahead_costs_few_documents(shards: Shards) -> None:
-    """Each reply says that this edge is behind; the topology, which may be large, is read now and then."""
-    shards.set_fence(0, epoch=9)
+    """As long as no document explains it the topology, which may be large, is read now and then; no miss asks there."""
     code = shards.code_of(0)
 
     async def run() -> None:
         async with running_rig(shards) as rig:
-            before, started_ms, lookups = mget_calls(shards, 0), monotonic_ms(), 0
-            while lookups < 30 or monotonic_ms() - started_ms < 2 * DOCUMENTS_MS:
+            before, started_ms = mget_calls(shards, 0), monotonic_ms()
+            shards.set_fence(0, epoch=9)
+            await until(lambda: not rig.shards[0].is_usable)
+            while monotonic_ms() - started_ms < 2 * REREAD_MS:
                 assert (await rig.get(code))[0] == 503
-                lookups += 1
-            documents = mget_calls(shards, 0) - before - lookups
-            assert 1 <= documents <= 1 + (monotonic_ms() - started_ms) // DOCUMENTS_MS
+            documents = mget_calls(shards, 0) - before
+            assert 1 <= documents <= 2 + (monotonic_ms() - started_ms) // REREAD_MS
+            assert rig.shards[1].is_usable
+
+    asyncio.run(run())
+
+
+def test_hit_under_a_newer_fence_is_no_answer(shards: Shards) -> None:
+    """As long as the shard is trusted it is asked, and what it has may be what it is no longer told."""
+    code = shards.code_of(0)
+    shards.put(code, "https://old.example/")
+
+    async def run() -> None:
+        async with running_rig(shards, ping_timeout_ms=9000) as rig:
+            shards.set_fence(0, epoch=9)
+            assert rig.shards[0].is_usable
+            assert (await rig.get(code))[0] == 503
+            assert rig.counters.get("flights_parked") == 1
 
     asyncio.run(run())
 
