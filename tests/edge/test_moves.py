@@ -98,7 +98,8 @@ def test_move_and_way_back_cost_l1_only_what_moves(shards: Shards, tmp_path: Pat
             assert tier(edge, "l1") >= before + 4
             assert edge.metric("modes", f'{{mode="{mode}"}}') == 1
         assert edge.metric("shard_distrusts_total") == 0
-        assert edge.metric("l1_walks_total") == 2
+        # One for each cut-over, begun anew if the soaking comes before it is over.
+        assert 2 <= edge.metric("l1_walks_total") <= 4
         assert edge.metric("fallbacks_total") == 0
 
 
