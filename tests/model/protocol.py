@@ -7,8 +7,10 @@ taken out, and the explorer must then find what it was for.
 Time is in one fact only: an edge's lease ends before its heartbeat does (`lease_ends`, then `is_gone`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, TypeVar
+
+from control.moves.steps import Phase
 
 LINKS: Final = (0, 1)
 A: Final = 0
@@ -106,7 +108,7 @@ class State(NamedTuple):
     shards: tuple[Shard, ...]
     edges: tuple[Edge, ...]
     document: Document
-    phase: str
+    phase: Phase
     done: Links  # those that the present phase is through with
     copying: Batch | None
     deleting: Delete | None
@@ -116,7 +118,7 @@ class State(NamedTuple):
 
 
 # Where each phase goes when its work is done, and the document that is published on the way: mode, is_new.
-FORWARD: Final = {
+FORWARD: Final[Mapping[Phase, tuple[Phase, tuple[str, bool] | None]]] = {
     "planned": ("arming_writes", ("armed", False)),
     "arming_writes": ("copying", None),
     "copying": ("verifying", None),
@@ -130,7 +132,7 @@ FORWARD: Final = {
     "compensating": ("aborted", None),
 }
 # What an abort does in each phase that knows one.
-BACKWARD: Final = {
+BACKWARD: Final[Mapping[Phase, tuple[Phase, tuple[str, bool]]]] = {
     "arming_writes": ("compensating", ("steady", False)),
     "copying": ("compensating", ("steady", False)),
     "verifying": ("compensating", ("steady", False)),
@@ -273,7 +275,7 @@ class Protocol:
             yield "late_delete", self._delete(state, state.late_delete)._replace(late_delete=None)
 
     def _enter(
-        self, state: State, why: str, phase: str, published: tuple[str, bool] | None
+        self, state: State, why: str, phase: Phase, published: tuple[str, bool] | None
     ) -> Iterator[tuple[str, State]]:
         if published is not None:
             if state.batch is not None and "placement_lock" in self._rules:

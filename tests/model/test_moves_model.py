@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from control.moves.steps import STEPS, Phase
 from tests.model import protocol
 from tests.model.explorer import Explored, explore
 from tests.model.protocol import Protocol, State
@@ -35,6 +36,23 @@ def explored(start: State, rules: frozenset[str] = protocol.RULES) -> Explored[S
     """Every state that can be reached under these rules, or the way to the nearest one that is wrong."""
     moves = Protocol(rules)
     return explore(start, moves.following, moves.wrong, protocol.end, STATES_MAX)
+
+
+def test_model_goes_the_ways_of_the_product() -> None:
+    """What is explored is the table that the driver goes by; the model has its `finalizing` in the step to it."""
+    for phase, (following, published) in protocol.FORWARD.items():
+        worked = STEPS[phase].worked
+        is_barrier = worked == "finalizing"
+        assert following == (STEPS["finalizing"].worked if is_barrier else worked)
+        assert published is None or published == _document(following)
+    for phase, (following, published) in protocol.BACKWARD.items():
+        assert following == STEPS[phase].abort
+        assert published == _document(following)
+
+
+def _document(phase: Phase) -> tuple[str, bool]:
+    document = STEPS[phase].document
+    return document.mode, document.reads == "after"
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
