@@ -7,10 +7,13 @@ is done as often as it takes.
 - `plan.py` says what a move would do, or why it cannot; `documents.py` makes the topologies and the arcs that move.
 - `service.py` is for operators: it plans (`candidate.py` looks at a server that is to become a shard), starts, and sets
   flags in the row.
+- `api.py` and `commands.py` are how operators reach it; `view.py` and `sheets.py` what they are shown, `following.py` a
+  move as it goes.
 - `tasks.py` finds a move to drive, and `driver.py` drives it, in one control process at a time: `observation.py` looks,
   `barrier.py` decides what still has to be waited for, `labour.py` calls the work of a phase, `entering.py` is what
   else changes with a phase.
-- `work.py` is what a work is given and gives back.
+- `work.py` is what a work is given and gives back. `carry.py` copies, `verify.py` compares, `clean.py` removes, all as
+  fast as `throttle.py` lets them.
 
 The protocol, with the diagram, is in docs/moves.md; why it is as it is, in docs/adr/0012-moves.md.
 

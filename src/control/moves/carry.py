@@ -7,11 +7,12 @@ Rows of deleted links are copied as tombstones, which keep a late write of the l
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Final
 
 from control.errors import Error
 from control.moves import reading
-from control.moves._pages import Batch
+from control.moves._pages import Batch, Reader
 from control.moves.arcs import Range, Walk, by_target, width
 from control.moves.connections import connect_known, shard_of
 from control.moves.reading import Border, Passage
@@ -140,7 +141,9 @@ async def _carry(job: Job, shard: ShardConnection, copies: Copies, throttle: Thr
     async with job.database.dedicated() as rows:
         await reading.prepare(rows)
         walk = Walk(ranges, held.done, await store.links_estimate(rows))
-        await Passage(rows, walk, throttle, shard.scripts["write"]).go(write, on_done)
+        # A driver that slept writes nothing to a shard of a later topology: it would stay there for ever.
+        reader = partial(Reader, 1, shard.scripts["write"], job.placement.topology.epoch)
+        await Passage(rows, walk, throttle, reader).go(write, on_done)
     held.is_done = True
     await report()
 
