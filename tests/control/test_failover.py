@@ -16,6 +16,8 @@ from control.failover import promotion, replacement
 from control.failover.promotion import Promotion
 from control.failover.replacement import Filling
 from control.shards import service
+from control.shards import store as shard_store
+from tests.control.commands import invoke
 from tests.control.station import Station, eventually, fence_of, held, held_target, is_trusted, with_database
 from tests.edge.stand import running_edge
 from tests.stack.fixtures import RedisFactory
@@ -156,6 +158,15 @@ def promote_again(station: Station) -> Topology:
     return with_database(station.database_url, service.get_topology)
 
 
+async def begin_to_move(database: Database) -> None:
+    """Put a topology with two rings in force."""
+    async with service.placement_locked(database) as connection:
+        held = await shard_store.current(connection)
+        assert held is not None
+        shards = tuple(replace(shard, second_weight=1.0) for shard in held.shards)
+        await service.publish(connection, replace(held, epoch=held.epoch + 1, mode="armed", shards=shards))
+
+
 def test_promotion_is_refused_for_what_is_no_replica(
     station: Station, shards: list[RedisServer], replica: RedisServer, redis_factory: RedisFactory
 ) -> None:
@@ -171,6 +182,8 @@ def test_promotion_is_refused_for_what_is_no_replica(
         shards[0].resume()
     empty.kill()
     assert refused(station, empty.url) == "shard_unavailable"
+    with_database(station.database_url, begin_to_move)
+    assert refused(station, replica.url) == "move_under_way"
     with redis.Redis.from_url(replica.url) as client:
         assert client.info("replication")["role"] == "slave"
 
@@ -211,3 +224,38 @@ def test_lost_shard_is_rebuilt_on_a_new_server(
     assert is_trusted(empty)
     assert [held_target([empty], code) for code in owned] == ["https://a.example/1"] * len(owned)
     assert rebuild(station, empty.url)[-1].is_complete, "the same command follows it"
+
+
+def test_commands_say_what_they_have_done(
+    station: Station, shards: list[RedisServer], replica: RedisServer, redis_factory: RedisFactory
+) -> None:
+    """promote and rebuild, one after the other; what cannot be done is one line and exit code 1."""
+    url = station.database_url
+    answer = invoke(url, "shard", "promote", "shard-9")
+    assert (answer.returncode, "shard_unknown" in answer.stderr) == (1, True)
+    answer = invoke(url, "shard", "promote", "shard-0", "--replica", replica.url)
+    assert f"{replica.url} is the primary of shard-0 since epoch 3" in answer.stdout
+    assert "the old primary is fenced" in answer.stdout
+    eventually(lambda: is_trusted(replica), "the new primary is complete")
+    replica.kill()
+    answer = invoke(url, "shard", "rebuild", "shard-0", "--url", shards[0].url)
+    assert "shard_not_empty" in answer.stderr
+    empty = redis_factory()
+    answer = invoke(url, "shard", "rebuild", "shard-0", "--url", empty.url)
+    assert "shard-0 is complete" in answer.stdout, answer.stderr
+    assert is_trusted(empty)
+
+
+def test_silent_primary_is_given_up_when_the_operator_says_so(
+    station: Station, shards: list[RedisServer], replica: RedisServer
+) -> None:
+    """What it says later, under its old fence, no edge of the new epoch asks for."""
+    station.create("https://a.example/1", code="one")
+    shards[0].pause()
+    try:
+        assert refused(station) == "primary_silent"
+        done = promote(station, is_lost=True)
+        assert (done.is_fenced, done.url) == (False, replica.url)
+        eventually(lambda: is_trusted(replica), "the new primary is complete")
+    finally:
+        shards[0].resume()

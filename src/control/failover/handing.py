@@ -8,6 +8,7 @@ from control.errors import Error
 from control.failover.member import Member
 from control.projection import publication
 from control.shards import service
+from control.shards import store as shard_store
 from wire.fence import Fence
 from wire.topology import Shard, Topology
 
@@ -20,6 +21,14 @@ async def shard_of(database: Database, shard_id: str) -> Shard:
             return shard
     known = ", ".join(shard.id for shard in topology.shards)
     raise Error("shard_unknown", f"there is no shard {shard_id!r}; there are {known}")
+
+
+async def check_steady(database: Database) -> None:
+    """Raise Error("move_under_way") while links move: looked at before anything is done that cannot be published."""
+    async with database.connection() as connection:
+        current = await shard_store.current(connection)
+        if (current is not None and current.mode != "steady") or await shard_store.is_move_under_way(connection):
+            raise Error("move_under_way", "links are being moved; addresses can be changed when the move has ended")
 
 
 async def hand_over(database: Database, before: Shard, url: str, replicas: Sequence[str]) -> Topology:

@@ -13,7 +13,7 @@ from typing import Final
 
 from control.db import Database
 from control.errors import Error
-from control.failover.handing import fence_off, hand_over, shard_of
+from control.failover.handing import check_steady, fence_off, hand_over, shard_of
 from control.failover.member import Member, meet, meet_primary
 from control.projection import store
 from control.projection.publication import observe
@@ -41,6 +41,7 @@ async def promote(database: Database, shard_id: str, url: str = "", is_lost: boo
     topology_changed, shard_unavailable.
     """
     shard = await shard_of(database, shard_id)
+    await check_steady(database)
     async with AsyncExitStack() as stack:
         primary = await meet_primary(shard_id, shard.url, is_lost)
         if primary is not None:
