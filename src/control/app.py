@@ -36,6 +36,7 @@ from control.config import ControlConfig
 from control.db import Database, open_database
 from control.domains import service as domains
 from control.errors import Error
+from control.failover import sentinels
 from control.http import Reply, Route, call_of, header, problem_response, response_of
 from control.links import api as links_api
 from control.links import tasks as links_tasks
@@ -88,6 +89,7 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
         _tools(config, database, intake, metrics), background, retention.keep_of(config), topology_bell
     )
     driver = Driver(_move_tools(config, database, edges, metrics, log))
+    followers = [sentinels.Follower(watched, database, log) for watched in sentinels.parse(config.sentinels)]
     state = system.State(
         database=database, metrics=metrics, background=background, housekeeper=housekeeper, edges=edges
     )
@@ -109,6 +111,8 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
         background.start("topology", housekeeper.follow_topology)
         background.start("tidy", housekeeper.tidy)
         background.start("moves", driver.run)
+        for number, follower in enumerate(followers):
+            background.start(f"sentinel {number}", follower.run)
         background.start("clicks tail", audience.run)
         background.start("purge", partial(links_tasks.purge, database))
         background.start("click topology", consumers.follow_topology)

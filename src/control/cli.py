@@ -11,6 +11,7 @@ from control import command, config, log, migrations
 from control.auth.commands import key
 from control.clicks.commands import clicks
 from control.errors import Error
+from control.failover.commands import promote, rebuild
 from control.links.commands import link
 from control.moves.commands import move
 from control.projection.commands import project
@@ -68,6 +69,8 @@ main.add_command(key)
 main.add_command(link)
 main.add_command(topology)
 main.add_command(shard)
+shard.add_command(promote)
+shard.add_command(rebuild)
 main.add_command(move)
 main.add_command(edges)
 main.add_command(project)

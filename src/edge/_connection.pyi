@@ -4,7 +4,7 @@ from typing import Literal
 
 from edge._front import Answer
 
-Tier = Literal["shard", "origin", "stale", "none"]
+Tier = Literal["shard", "replica", "origin", "stale", "none"]
 
 class Connection:
     """One client. Made by the door only."""

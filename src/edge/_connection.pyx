@@ -39,7 +39,8 @@ from libc.string cimport memcmp, memcpy
 from edge._cache cimport entry_payload
 from edge._counters cimport (
     LIMIT_CLIENT_UNKNOWN_CODES, LIMIT_FIRST_BYTE_TIME, LIMIT_HEAD_TIME, LIMIT_IDLE_TIME, LIMIT_LINGER_TIME,
-    LIMIT_REQUESTS, LIMIT_UNSENT_TIME, PROXY_HEADERS_REFUSED, TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_SHARD, TIER_STALE,
+    LIMIT_REQUESTS, LIMIT_UNSENT_TIME, PROXY_HEADERS_REFUSED, TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_REPLICA, TIER_SHARD,
+    TIER_STALE,
 )
 from edge._client cimport Address
 from edge._clicklog cimport Visit, mark_stale
@@ -60,8 +61,10 @@ from typing import Literal
 cdef enum:
     KEY_BYTES_MAX = PREFIX_BYTES_MAX + CODE_BYTES_MAX
 
-Tier = Literal["shard", "origin", "stale", "none"]
-_TIERS = {"shard": TIER_SHARD, "origin": TIER_ORIGIN, "stale": TIER_STALE, "none": TIER_NONE}
+Tier = Literal["shard", "replica", "origin", "stale", "none"]
+_TIERS = {
+    "shard": TIER_SHARD, "replica": TIER_REPLICA, "origin": TIER_ORIGIN, "stale": TIER_STALE, "none": TIER_NONE,
+}
 
 
 cdef class Connection:

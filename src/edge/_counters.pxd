@@ -22,6 +22,7 @@ cdef enum Counter:
     ANSWERS_505
     TIER_L1
     TIER_SHARD
+    TIER_REPLICA
     TIER_ORIGIN
     TIER_STALE
     TIER_NONE

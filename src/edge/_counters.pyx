@@ -33,7 +33,7 @@ def _histogram(name):
 
 
 STATUSES = (200, 301, 302, 307, 308, 400, 404, 405, 408, 410, 414, 429, 431, 501, 503, 505)
-TIERS = ("l1", "shard", "origin", "stale", "none")
+TIERS = ("l1", "shard", "replica", "origin", "stale", "none")
 
 LIMITS = (
     "first_byte_time",
@@ -83,6 +83,8 @@ NAMES = (
     "shard_timeouts",
     "shard_doubtful_replies",
     "trust_refusals",
+    "replica_lookups",
+    "replica_refusals",
     "origin_lookups",
     "origin_failures",
     "origin_rejections",
@@ -124,6 +126,7 @@ NAMES = (
     *(f"is_mode_{mode}" for mode in MODES),
     "shards_known",
     "shards_trusted",
+    "replicas_usable",
     "is_origin_reachable",
     "is_ready",
     "beat_ms",

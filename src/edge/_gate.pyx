@@ -14,7 +14,7 @@ from libc.stdio cimport snprintf
 from edge._cache cimport Entry, entry_payload
 from edge._client cimport Address, set_address
 from edge._clicklog cimport Visit, mark_stale
-from edge._counters cimport TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_SHARD, TIER_STALE
+from edge._counters cimport TIER_L1, TIER_NONE, TIER_ORIGIN, TIER_REPLICA, TIER_SHARD, TIER_STALE
 from edge._front cimport ABSENT, PREFIX_BYTES_MAX, REDIRECT, UNRESOLVED, Answer, Front, status_counter
 from edge._host cimport trim_host
 from edge._http cimport (
@@ -29,7 +29,9 @@ from edge import answers
 cdef enum:
     KEY_BYTES_MAX = PREFIX_BYTES_MAX + CODE_BYTES_MAX
 
-_TIERS = {"shard": TIER_SHARD, "origin": TIER_ORIGIN, "stale": TIER_STALE, "none": TIER_NONE}
+_TIERS = {
+    "shard": TIER_SHARD, "replica": TIER_REPLICA, "origin": TIER_ORIGIN, "stale": TIER_STALE, "none": TIER_NONE,
+}
 
 # Known and not served, as _http has it.
 OTHER_METHODS = frozenset(("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))

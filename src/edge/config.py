@@ -71,6 +71,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     absence_ttl_ms: Milliseconds = 60_000
     origin_ttl_ms: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 1000
     stale_ms: Milliseconds = 3_600_000
+    replica_ms: Annotated[int, msgspec.Meta(ge=0, le=86_400_000)] = 60_000
     connect_timeout_ms: Milliseconds = 500
     reply_timeout_ms: Milliseconds = 250
     ping_interval_ms: Milliseconds = 250

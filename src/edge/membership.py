@@ -16,6 +16,7 @@ import structlog
 from edge._front import Front
 from edge.config import EdgeConfig
 from edge.handover import Handover
+from edge.replicas import Replicas
 from edge.resolver import Resolver
 from edge.shards import Listener, Shard
 from edge.topology import Map, Rings, build
@@ -77,6 +78,11 @@ class Membership:
         """How many shards can be asked."""
         return sum(shard.is_usable for shard in self.shards.values())
 
+    @property
+    def replicas_usable(self) -> int:
+        """How many replicas can be asked."""
+        return sum(shard.replicas.usable_count for shard in self.shards.values() if shard.replicas is not None)
+
     async def leave(self) -> None:
         """Take the heartbeats away."""
         await asyncio.gather(*(shard.leave() for shard in self.shards.values()))
@@ -86,7 +92,9 @@ class Membership:
         for number, described in zip(new_map.numbers, new_map.topology.shards, strict=True):
             known = self.shards.get(number)
             is_same = known is not None and (known.id, known.url) == (described.id, described.url)
-            shards[number] = known if known is not None and is_same else self._open(described, number)
+            shard = shards[number] = known if known is not None and is_same else self._open(described, number)
+            if shard.replicas is not None:
+                shard.replicas.follow(described.replicas)
         return shards
 
     def _open(self, described: ShardDescription, number: int) -> Shard:
@@ -94,12 +102,22 @@ class Membership:
         shard = Shard(
             described.id, described.url, number, front=self._front, config=self._config, listener=self._listener
         )
+        shard.replicas = Replicas(
+            described.id,
+            shard.progress,
+            config=self._config,
+            counters=self._counters,
+            edge_id=self._edge_id,
+            spawn=self._spawn,
+        )
         self._tasks[shard] = self._spawn(shard.run(self._edge_id))
         return shard
 
     def _part_with(self, number: int, shard: Shard) -> None:
         """No entry of a shard that left is believed again, whoever gets its number."""
         shard.retire()
+        if shard.replicas is not None:
+            shard.replicas.follow(())
         self._tasks.pop(shard).cancel()
         if number not in self.shards:
             self._counters.shard(number).clear()

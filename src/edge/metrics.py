@@ -49,7 +49,8 @@ METRICS: Final = (
     Metric(
         "pointsman_edge_answers_by_tier_total",
         "counter",
-        "Answers by where they came from: l1, shard, origin, stale, or none where no look-up was needed or possible.",
+        "Answers by where they came from: l1, shard, replica, origin, stale, or none where no look-up was needed or "
+        "possible.",
         tuple((f'tier="{tier}"', f"tier_{tier}") for tier in TIERS),
     ),
     _one("connections_opened_total", "counter", "Client connections accepted.", "connections_opened"),
@@ -104,6 +105,18 @@ METRICS: Final = (
         "counter",
         "Proofs of a shard that renewed no trust, for its fence was unread or newer than the topology.",
         "trust_refusals",
+    ),
+    _one(
+        "replica_lookups_total",
+        "counter",
+        "Links looked up at replicas, for their primary could not be asked.",
+        "replica_lookups",
+    ),
+    _one(
+        "replica_refusals_total",
+        "counter",
+        "Those of them for which the replica's word was too old or of another process.",
+        "replica_refusals",
     ),
     _one("origin_lookups_total", "counter", "Look-ups sent to PostgreSQL.", "origin_lookups"),
     _one("origin_failures_total", "counter", "Failures to reach or read PostgreSQL.", "origin_failures"),
@@ -229,6 +242,7 @@ METRICS: Final = (
     ),
     _one("shards_known", "gauge", "Shards in the worker's topology.", "shards_known", is_per_worker=True),
     _one("shards_trusted", "gauge", "Shards whose pushes the worker trusts.", "shards_trusted", is_per_worker=True),
+    _one("replicas_usable", "gauge", "Replicas that the worker can ask.", "replicas_usable", is_per_worker=True),
     _one("origin_reachable", "gauge", "Whether PostgreSQL can be asked.", "is_origin_reachable", is_per_worker=True),
     _one("ready", "gauge", "Whether the worker can answer any link.", "is_ready", is_per_worker=True),
 )

@@ -7,13 +7,15 @@
                                                                           │
                          old owner, in mode cut-over ◀────────────────────┤ not usable, breaker open, late, doubtful,
                            │ final: answered, not kept                    │ or in mode cut-over absent
-                         origin ◀─────────────────────────────────────────┘ a refresh just ends
+            replica of an unusable owner ◀────────────────────────────────┘ a refresh just ends
+                           │ has the link: answered, not kept
+                         origin
                            │ record or none: final
                            └─ not reachable or full ──▶ stale entry within the limit ──▶ else 503
 
 Invariants:
-- I1: a request waits for each shard that it is sent to at most reply_timeout_ms, for a newer topology at most PARK_MS,
-  and for the origin at most origin_timeout_ms; its flight departs DEPARTURES_MAX times at most;
+- I1: a request waits for each shard or replica that it is sent to at most reply_timeout_ms, for a newer topology at
+  most PARK_MS, and for the origin at most origin_timeout_ms; its flight departs DEPARTURES_MAX times at most;
 - I5: 404 is said only for a tombstone, for a final miss, or by PostgreSQL;
 - a shard's answer counts only if the shard is an owner of the key by the topology held when the answer comes, and L1
   keeps only what the owner on the ring that is read has said;
@@ -303,14 +305,42 @@ class Resolver:
     # ---- the origin, and what is left without it
 
     def _leave_shards(self, flights: Sequence[Flight]) -> None:
-        """No shard decides: whoever waits is answered by the origin, and nobody else loads it."""
+        """No shard decides: whoever waits is answered by a replica or the origin, and nobody else loads them."""
+        groups: dict[int, list[Flight]] = {}
         for flight in flights:
             if flight.waiters:
-                self._ask_origin(flight)
+                groups.setdefault(self._owner(flight.key_hash), []).append(flight)
             else:
                 self._close(flight)
+        for number, group in groups.items():
+            for start in range(0, len(group), BATCH_MAX):
+                self._ask_replica(number, group[start : start + BATCH_MAX])
 
-    def _ask_origin(self, flight: Flight) -> None:
+    def _ask_replica(self, number: int, flights: Sequence[Flight]) -> None:
+        """While the owner itself can be asked, its replicas know no more than it does."""
+        shard = self._shards.get(number)
+        now_ms = monotonic_ms()
+        replicas = None if shard is None or shard.may_admit(now_ms) else shard.replicas
+        replica = None if replicas is None else replicas.admit(now_ms)
+        if shard is None or replica is None:
+            self._ask_origin(flights)
+            return
+
+        def on_records(records: Sequence[bytes | None]) -> None:
+            for flight, record in zip(flights, records, strict=True):
+                answer = None if record is None else self._read(flight.key, record)
+                if answer is None or answer.is_absent or self._owner(flight.key_hash) != number:
+                    self._ask_origin([flight])
+                else:
+                    self._settle(flight, answer, "replica", None)
+
+        replica.lookup([flight.key for flight in flights], shard.epoch, on_records, lambda: self._ask_origin(flights))
+
+    def _ask_origin(self, flights: Sequence[Flight]) -> None:
+        for flight in flights:
+            self._ask_origin_for(flight)
+
+    def _ask_origin_for(self, flight: Flight) -> None:
         generation = self._front.generation(ORIGIN_SHARD)
 
         def on_record(record: bytes | None) -> None:

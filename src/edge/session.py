@@ -173,13 +173,15 @@ async def connect(url: str, timeouts: Timeouts, on_push: OnPush, on_end: OnEnd) 
         raise ShardError("url", f"{redacted(url)} cannot be used: {error}") from error
 
 
-def greeting(url: str, client_name: str) -> list[tuple[Any, ...]]:
+def greeting(url: str, client_name: str, is_tracking: bool = True) -> list[tuple[Any, ...]]:
     """The commands that come first, each to be answered without an error; tracking is on before anything is read."""
     parts = urlsplit(url)
     commands: list[tuple[Any, ...]] = [("HELLO", 3, *_credentials(parts))]
     if parts.scheme != "unix" and parts.path.strip("/"):
         commands.append(("SELECT", parts.path.strip("/")))
     commands.append(("CLIENT", "SETNAME", client_name))
+    if not is_tracking:
+        return commands
     prefixes = [word for prefix in keys.TRACKED_PREFIXES for word in (b"PREFIX", prefix)]
     commands.append(("CLIENT", "TRACKING", "ON", "BCAST", *prefixes))
     return commands

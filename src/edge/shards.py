@@ -35,6 +35,8 @@ from edge.breaker import Breaker, State
 from edge.clock import monotonic_ms, monotonic_us
 from edge.config import EdgeConfig
 from edge.documents import REFRESH_MS, REREAD_MS, Documents
+from edge.progress import Progress
+from edge.replicas import Replicas
 from edge.session import Session, ShardError, Timeouts, connect, greeting
 from edge.standing import Standing
 from edge.verdict import DOUBTFUL, Verdict
@@ -86,6 +88,8 @@ class Shard:
         self.number = number
         self.epoch = 0  # of the topology held, by which replies are judged
         self.breaker = Breaker()
+        self.progress = Progress(config.replica_ms)
+        self.replicas: Replicas | None = None
         self._front = front
         self._counters: Counters = front.counters
         self._config = config
@@ -134,7 +138,7 @@ class Shard:
         self._counters.add("shard_connects")
         self._session, self._standing = session, Standing()
         self._documents = Documents(session, self._standing, self._listener.on_document, self._renew_trust)
-        self._acknowledgement = Acknowledgement(session, partial(self._beat, session))
+        self._acknowledgement = Acknowledgement(session, partial(self._beat, session), self._on_sequence)
         self._greeted = asyncio.get_running_loop().create_future()
         self._greet(session)
         timeout_s = self._config.connect_timeout_ms / 1000
@@ -196,6 +200,8 @@ class Shard:
             session.fail("refused", "INFO server gave no run_id; the user needs the permission for INFO")
             return
         self._standing.run_id = run_ids[0]
+        if self.progress.run_id != run_ids[0]:
+            self.progress.forget()  # of what this process has lost, the replicas may have lost too
 
     def _become_greeted(self, session: Session) -> None:
         if self._standing.is_greeted:
@@ -212,6 +218,16 @@ class Shard:
     def _read_sequence(self) -> None:
         if self.number is not None:
             self._acknowledgement.read()
+
+    def _on_sequence(self, asked_ms: int, sequence: int) -> None:
+        """By this number replicas are judged, while this is the process that they follow and links are looked up at."""
+        standing = self._standing
+        if self._has_replicas and standing.is_fence_known and standing.judge(self.epoch).are_hits_final:
+            self.progress.note(standing.run_id, asked_ms, sequence)
+
+    @property
+    def _has_replicas(self) -> bool:
+        return self.replicas is not None and not self.replicas.is_empty
 
     # ---- documents
 
@@ -341,6 +357,8 @@ class Shard:
                 self.breaker.on_failure(now_ms)
         if self._session is not None:
             self._keep_proving(self._session, now_ms)
+        if self.replicas is not None:
+            self.replicas.sweep(now_ms)
         self._publish()
 
     def _keep_proving(self, session: Session, now_ms: int) -> None:
@@ -349,6 +367,8 @@ class Shard:
             self._ping(session)
         if self.number is not None and now_ms - standing.heartbeat_ms >= wire_heartbeat.INTERVAL_MS:
             self._beat(session)
+            if self._has_replicas:  # also while nothing is written it must be known that nothing is
+                self._read_sequence()
         if standing.is_greeted and standing.is_behind(self.epoch):
             self._documents.read_again(now_ms, REREAD_MS)
 

@@ -100,6 +100,12 @@ async def states(connection: Connection, shard_ids: Sequence[str]) -> dict[str, 
     return {row["id"]: ShardState(**row) for row in rows}
 
 
+async def highest_noted(connection: Connection, shard_id: str) -> int:
+    """The highest batch number of which there is a note for the shard; 0 without any."""
+    number: int = await connection.fetchval("SELECT coalesce(max(seq), 0) FROM projected WHERE shard_id = $1", shard_id)
+    return number
+
+
 async def state_for_update(connection: Connection, shard_id: str) -> ShardState:
     """A shard's state, locked against changes until the transaction ends; raises Error("shard_unavailable")."""
     row = await connection.fetchrow(f"SELECT {_STATE} FROM shards WHERE id = $1 FOR UPDATE", shard_id)  # noqa: S608 (constant)

@@ -37,6 +37,26 @@ async def set_topology(database: Database, shards: Sequence[Shard]) -> Topology:
     return topology
 
 
+async def set_addresses(database: Database, before: Shard, after: Shard) -> Topology:
+    """Put a topology in force in which the shard `before` has the addresses of `after`; the same ones change nothing.
+
+    Raises Error("topology_changed") if the topology in force has another one by now, and what `set_topology` raises.
+    """
+    async with placement_locked(database) as connection:
+        current = await store.current(connection)
+        held = None if current is None else next((one for one in current.shards if one.id == before.id), None)
+        if current is None or held not in (before, after):
+            raise Error("topology_changed", f"the addresses of {before.id} have been changed meanwhile; look again")
+        shards = [after if one.id == after.id else one for one in current.shards]
+        _check_urls(shards)
+        following = model.successor(current, shards)
+        if following is not None:
+            if await store.is_move_under_way(connection):
+                raise Error("move_under_way", "links are being moved; addresses can be changed when the move has ended")
+            await publish(connection, following)
+    return following or current
+
+
 @asynccontextmanager
 async def placement_locked(database: Database) -> AsyncIterator[Connection]:
     """A transaction that holds the placement lock: no batch is in flight, and what is read of topologies is in force.

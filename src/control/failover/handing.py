@@ -1,0 +1,54 @@
+"""Publishing another address for a shard, and fencing the process that it had."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from control.db import Database
+from control.errors import Error
+from control.failover.member import Member
+from control.projection import publication
+from control.shards import service
+from control.shards import store as shard_store
+from wire.fence import Fence
+from wire.topology import Shard, Topology
+
+
+async def shard_of(database: Database, shard_id: str) -> Shard:
+    """The shard as the topology in force has it; raises Error("shard_unknown")."""
+    topology = await service.get_topology(database)
+    for shard in topology.shards:
+        if shard.id == shard_id:
+            return shard
+    known = ", ".join(shard.id for shard in topology.shards)
+    raise Error("shard_unknown", f"there is no shard {shard_id!r}; there are {known}")
+
+
+async def check_steady(database: Database) -> None:
+    """Raise Error("move_under_way") while links move: looked at before anything is done that cannot be published."""
+    async with database.connection() as connection:
+        current = await shard_store.current(connection)
+        if (current is not None and current.mode != "steady") or await shard_store.is_move_under_way(connection):
+            raise Error("move_under_way", "links are being moved; addresses can be changed when the move has ended")
+
+
+async def hand_over(database: Database, before: Shard, url: str, replicas: Sequence[str]) -> Topology:
+    """Publish `url` as the address of the shard, if it still is as `before` says.
+
+    Raises Error("topology_changed") if it is not, and Error("move_under_way") while links move.
+    """
+    return await service.set_addresses(database, before, replace(before, url=url, replicas=tuple(replicas)))
+
+
+async def fence_off(database: Database, primary: Member) -> bool:
+    """Leave the topology in force and its epoch at a primary that is given up; whether that was possible.
+
+    Edges that are still connected to it believe none of its answers from then on, and learn there whom to ask.
+    """
+    async with database.connection() as connection:
+        published = await publication.read_published(connection)
+    fence = Fence(epoch=published.topology.epoch, state="filling", run_id=primary.connection.run_id)
+    try:
+        observed = await publication.observe(primary.connection)
+        return await publication.replace(primary.connection, observed, published, fence)
+    except Error:
+        return False  # it has died meanwhile, or was made a replica and takes no writes
