@@ -20,6 +20,7 @@ from blacksheep import Application, Request, Response, Router
 from control import migrations, system
 from control.auth import service as auth
 from control.background import Background, Pulse
+from control.bell import Bell
 from control.clicks import api as clicks_api
 from control.clicks import retention
 from control.clicks import streamed as clicks_streamed
@@ -43,8 +44,10 @@ from control.metrics import Metrics
 from control.projection import api as projection_api
 from control.projection.acknowledgement import Acknowledgements
 from control.projection.batch import BatchResult
+from control.projection.keeper import Tools as KeeperTools
 from control.projection.tasks import Housekeeper, Projector
 from control.projection.writers import Writers
+from control.shards.current import CurrentPlacement
 from control.shards.edges import Edges
 from control.streaming import Stream, follow
 from control.tags import api as tags_api
@@ -64,12 +67,17 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
     background = Background(log)
     writers = Writers(background)
     edges = Edges()
-    acknowledgements = Acknowledgements(database, edges)
-    projector = Projector(database, writers, partial(_on_batch, metrics, acknowledgements))
-    housekeeper = Housekeeper(database, background, edges, projector.wake, log)
+    placement, topology_bell = CurrentPlacement(), Bell()
+    acknowledgements = Acknowledgements(database, edges, placement)
+    on_batch = partial(_on_batch, metrics, acknowledgements)
+    projector = Projector(database, writers, placement, topology_bell, on_batch)
+    keeping = KeeperTools(database=database, placement=placement, bell=topology_bell, wake=projector.wake, log=log)
+    housekeeper = Housekeeper(keeping, background, edges)
     links = Links(database, projector.wake)
     intake = Intake(Enricher(config.geo_file, Agents(), metrics, log), options_of(config))
-    consumers = _consumers(config, database, intake, metrics, background)
+    consumers = Consumers(
+        _tools(config, database, intake, metrics), background, retention.keep_of(config), topology_bell
+    )
     state = system.State(
         database=database, metrics=metrics, background=background, housekeeper=housekeeper, edges=edges
     )
@@ -104,17 +112,14 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
     return application
 
 
-def _consumers(
-    config: ControlConfig, database: Database, intake: Intake, metrics: Metrics, background: Background
-) -> Consumers:
-    tools = Tools(
+def _tools(config: ControlConfig, database: Database, intake: Intake, metrics: Metrics) -> Tools:
+    return Tools(
         database=database,
         intake=intake,
         metrics=metrics,
         claim_idle_ms=config.clicks_claim_idle_ms,
         offer=Tail().offer,
     )
-    return Consumers(tools, background, retention.keep_of(config))
 
 
 async def prepare_database(database: Database, config: ControlConfig) -> None:
@@ -212,7 +217,7 @@ def _problem(error: Error, metrics: Metrics) -> Response:
 
 
 def _on_batch(metrics: Metrics, acknowledgements: Acknowledgements, result: BatchResult) -> None:
-    acknowledgements.on_projected(result.numbered)
+    acknowledgements.on_projected(result)
     metrics.projected.add(sum(len(numbered.writes) for numbered in result.numbered))
     metrics.parked.add(result.parked)
     metrics.set_aside.add(result.set_aside)

@@ -27,6 +27,7 @@ _UNAVAILABLE: Final = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
     # What asyncpg raises on a connection that a dying server has sent its goodbye to, until the socket is closed.
     asyncpg.InternalClientError,

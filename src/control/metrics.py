@@ -1,6 +1,7 @@
 """Counters, gauges and histograms in Prometheus' text format; labels are fixed sets, never user input."""
 
 from bisect import bisect_left
+from collections.abc import Container
 from typing import Final
 
 Labels = tuple[tuple[str, str], ...]
@@ -25,6 +26,10 @@ class Value:
     def set(self, value: float, **labels: str) -> None:
         """Replace the value."""
         self._values[tuple(labels.items())] = value
+
+    def keep(self, label: str, names: Container[str]) -> None:
+        """Drop the values whose label is none of `names`: what they are of is not there any more."""
+        self._values = {key: value for key, value in self._values.items() if dict(key).get(label) in names}
 
     def lines(self) -> list[str]:
         """The text of this metric."""
@@ -101,7 +106,9 @@ class Metrics:
         self.lag = Histogram("pointsman_projection_lag_seconds", "From a commit to its write to Redis.", LAG_BUCKETS_S)
         self.outbox = Value("pointsman_outbox_rows", "gauge", "Outbox rows by state, counted up to 10,000.")
         self.outbox_oldest = Value("pointsman_outbox_oldest_seconds", "gauge", "Age of the oldest row to be projected.")
-        self.shard_complete = Value("pointsman_shard_complete", "gauge", "1 if the shard needs nothing, by shard.")
+        self.shard_complete = Value(
+            "pointsman_shard_complete", "gauge", "1 if the shard holds every link that it should, by shard."
+        )
         self.database_up = Value("pointsman_database_up", "gauge", "1 if PostgreSQL answered this request.")
         self.edges = Value("pointsman_edges_live", "gauge", "Live edge workers, by shard.")
         self.edges_lag = Value(

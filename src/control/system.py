@@ -91,11 +91,13 @@ async def _measure(state: State) -> None:
     for name, pulse in state.background.pulses.items():
         metrics.task_failures.set(pulse.failures, task=name)
     for shard_id, keeper in state.housekeeper.keepers.items():
-        metrics.shard_complete.set(1 if keeper.need == "nothing" else 0, shard=shard_id)
+        metrics.shard_complete.set(int(keeper.is_complete), shard=shard_id)
     now_s = asyncio.get_running_loop().time()
     for shard_id, edges in state.edges.by_shard.items():
         metrics.edges.set(len(edges.live), shard=shard_id)
         metrics.edges_lag.set(edges.lag_s(now_s), shard=shard_id)
+    for gauge in (metrics.shard_complete, metrics.edges, metrics.edges_lag):
+        gauge.keep("shard", state.housekeeper.keepers)
     try:
         async with state.database.connection() as connection:
             backlog = await projection_store.backlog(connection, BACKLOG_COUNTED_MAX)

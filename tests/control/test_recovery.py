@@ -2,17 +2,17 @@
 
 import asyncio
 import os
-from pathlib import Path
 
 import pytest
 import redis
 
 from control.errors import Error
-from control.projection import recovery, store
+from control.projection import publication, recovery, store
 from control.projection.decision import decide
 from control.projection.shard_writer import connect_writer
 from control.shards.connection import ShardConnection
 from tests.control.conftest import StationFactory
+from tests.control.crashes import crash, log_of, log_size
 from tests.control.scene import Scene, play
 from tests.control.station import Station, eventually, fence_of, fetch, held, held_target, is_trusted
 from tests.stack.fixtures import RedisFactory
@@ -20,13 +20,8 @@ from tests.stack.server import RedisServer
 from wire import keys
 from wire.record import LinkRecord, Tombstone
 
+REVISION = 1  # of the table of domains
 CODES = [f"c{number}" for number in range(30)]
-
-
-def _log_of(server: RedisServer) -> Path:
-    """The log that commands are appended to: one of many files from Redis 7 on, the only one before."""
-    (log,) = [*server.directory.glob("appendonlydir/*.incr.aof"), *server.directory.glob("appendonly.aof")]
-    return log
 
 
 def _lifetime(shards: list[RedisServer], code: str) -> int | None:
@@ -38,14 +33,14 @@ def test_shard_killed_with_a_lost_tail_is_recovered_exactly(station: Station, sh
     """Its log ends in the past; what was written after that is written again before it is trusted, and no more."""
     for code in CODES:
         station.create("https://a.example/old", code=code)
-    lengths = [_log_of(server).stat().st_size for server in shards]
+    lengths = [log_size(server) for server in shards]
     for code in CODES[:10]:
         station.patch(code, target="https://a.example/new", cache_max_age_s=60)
     station.client.delete(f"/api/v1/links/{CODES[10]}?wait=edges")
     station.create("https://a.example/born", code="born")
     for server, length in zip(shards, lengths, strict=True):
         server.kill()
-        os.truncate(_log_of(server), length)
+        os.truncate(log_of(server), length)
     for server in shards:
         server.start()
     station.wait_trusted()
@@ -178,10 +173,10 @@ def test_recovery_that_is_cut_off_is_taken_up_again(database_url: str, shards: l
         await scene.put("abc", "https://a.example/1")
         (batch,) = (await scene.project()).numbered
         server = shards[int(batch.shard_id[-1])]
-        length = _log_of(server).stat().st_size
+        length = log_size(server)
         await scene.put("abc", "https://a.example/2")
         await scene.project()
-        _crash(server, length)
+        crash(server, length)
 
         shard = await connect_writer(batch.shard_id, server.url)
         with pytest.raises(Error, match=r"does not answer|closed"):
@@ -199,22 +194,16 @@ def test_recovery_that_is_cut_off_is_taken_up_again(database_url: str, shards: l
     play(database_url, shards, work)
 
 
-def _crash(server: RedisServer, length: int) -> None:
-    server.kill()
-    os.truncate(_log_of(server), length)
-    server.start()
-
-
 async def _recover(scene: Scene, shard: ShardConnection, crash: RedisServer | None = None) -> None:
     """Redo the tail as the keeper does; with `crash`, the shard dies when the links have been queued."""
-    observed = await recovery.observe(shard)
+    observed = await publication.observe(shard)
     async with scene.database.dedicated() as connection:
         state = (await store.states(connection, [shard.shard_id]))[shard.shard_id]
-        assert decide(state, observed, 1) == "tail"
+        assert decide(state, observed, 1, REVISION) == "tail"
         if crash is not None:
             crash.kill()
             crash.start()
-        await recovery.redo_tail(connection, shard, await scene.published(), observed, lambda: None)
+        await recovery.redo_tail(connection, shard, observed, lambda: None)
 
 
 def test_old_process_takes_no_change_while_the_new_one_is_told_again(
@@ -253,15 +242,15 @@ def test_tail_whose_notes_were_purged_meanwhile_is_not_redone(database_url: str,
         await scene.put("abc", "https://a.example/1")
         (batch,) = (await scene.project()).numbered
         shard = await connect_writer(batch.shard_id, shards[int(batch.shard_id[-1])].url)
-        observed = await recovery.observe(shard)
+        observed = await publication.observe(shard)
         await scene.rows("UPDATE shards SET floor_seq = 1000, run_id = 'another'")
         before = await scene.rows("SELECT * FROM shards, projected ORDER BY id")
         async with scene.database.dedicated() as connection:
             with pytest.raises(Error, match="too late for its notes"):
-                await recovery.redo_tail(connection, shard, await scene.published(), observed, lambda: None)
+                await recovery.redo_tail(connection, shard, observed, lambda: None)
             state = (await store.states(connection, [shard.shard_id]))[shard.shard_id]
         assert await scene.rows("SELECT * FROM shards, projected ORDER BY id") == before
-        assert decide(state, observed, 1) == "full"
+        assert decide(state, observed, 1, REVISION) == "full"
         await shard.close()
 
     play(database_url, shards, work)
@@ -277,15 +266,14 @@ def test_filling_shard_is_written_and_trusted_for_what_it_has(database_url: str,
         shard = await connect_writer(batch.shard_id, server.url)
         await shard.execute("FLUSHALL")
         async with scene.database.dedicated() as connection:
-            published = await scene.published()
-            filling = await recovery.begin_fill(connection, shard, published)
+            await recovery.begin_fill(connection, shard)
             found = fence_of(server)
             assert found is not None
             assert (found.state, found.run_id) == ("filling", shard.run_id)
             await scene.put("abc", "https://a.example/2")
             await scene.project()
             assert held_target(shards, "abc") == "https://a.example/2"
-            await recovery.finish_fill(connection, shard, published, filling)
+            await recovery.finish_fill(connection, shard)
         assert is_trusted(server)
         await shard.close()
 
@@ -298,11 +286,10 @@ def test_shard_flushed_while_it_is_filled_is_not_called_complete(database_url: s
     async def work(scene: Scene) -> None:
         shard = await connect_writer("shard-0", shards[0].url)
         async with scene.database.dedicated() as connection:
-            published = await scene.published()
-            filling = await recovery.begin_fill(connection, shard, published)
+            await recovery.begin_fill(connection, shard)
             await shard.execute("FLUSHALL")
             with pytest.raises(Error, match="fence"):
-                await recovery.finish_fill(connection, shard, published, filling)
+                await recovery.finish_fill(connection, shard)
         assert fence_of(shards[0]) is None
 
     play(database_url, shards, work)

@@ -9,17 +9,24 @@ import redis
 from control.errors import Error
 from control.projection.acknowledgement import WAITS_MAX, Acknowledgements
 from control.shards.edges import Edges
+from tests.control.rings import NEW, adopt, arm, owners, shards_of
 from tests.control.scene import Scene, play
 from tests.control.station import DEADLINE_S, Station, eventually
+from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import heartbeat, keys
 from wire.heartbeat import Heartbeat
+from wire.topology import Mode
 
 GOOD = {"target": "https://a.example/", "code": "abc"}
 
 
+def _heartbeat(edge_id: str, sequence: int) -> Heartbeat:
+    return Heartbeat(edge_id=edge_id, build="test", epoch=1, sequence=sequence)
+
+
 def _beat(servers: list[RedisServer], edge_id: str, sequence: int, expires_ms: int = 60_000) -> None:
-    data = heartbeat.encode(Heartbeat(edge_id=edge_id, build="test", epoch=1, sequence=sequence))
+    data = heartbeat.encode(_heartbeat(edge_id, sequence))
     for server in servers:
         with redis.Redis.from_url(server.url) as client:
             client.set(keys.edge_key(edge_id), data, px=expires_ms)
@@ -73,9 +80,9 @@ def test_number_of_those_that_wait_is_bounded(database_url: str, shards: list[Re
         (write,) = batch.writes
         edges = Edges()
         of_shard = edges.of(batch.shard_id)
-        of_shard.live["stuck"] = Heartbeat(edge_id="stuck", build="test", epoch=1, sequence=0)
+        of_shard.live["stuck"] = _heartbeat("stuck", 0)
         of_shard.is_known = True
-        acknowledgements = Acknowledgements(scene.database, edges)
+        acknowledgements = Acknowledgements(scene.database, edges, scene.placement)
         waits = [asyncio.create_task(acknowledgements.wait(write.link_id, 1, DEADLINE_S)) for _ in range(WAITS_MAX)]
         await asyncio.sleep(0)  # each of them has begun
         with pytest.raises(Error, match="the change itself is made") as caught:
@@ -91,6 +98,74 @@ def test_number_of_those_that_wait_is_bounded(database_url: str, shards: list[Re
         of_shard.note_change(0.0)
         assert all(result.is_complete for result in await asyncio.gather(*waits))
         assert (await acknowledgements.wait(write.link_id, 1, DEADLINE_S)).is_complete
+
+    play(database_url, shards, work)
+
+
+MODES: list[tuple[Mode, set[int], set[int]]] = [
+    ("armed", {0, 1}, {0, 1}),
+    ("armed", {0}, {0}),
+    ("armed", {1}, set()),
+    ("sampling", {0}, {0}),
+    ("cut-over", {0, 1}, {0, 1}),
+    ("cut-over", {0}, set()),
+    ("soaking", {0}, {0}),
+    ("soaking", {1}, set()),
+]
+
+
+@pytest.mark.parametrize(("mode", "noted", "expected"), MODES)
+def test_change_counts_as_projected_when_every_owner_that_is_read_has_it(
+    database_url: str, shards: list[RedisServer], mode: Mode, noted: set[int], expected: set[int]
+) -> None:
+    """Judged from notes alone, as of a batch of another control process; 0 is the owner that is read first."""
+
+    async def work(scene: Scene) -> None:
+        await scene.set_topology(mode=mode, shards=shards_of(shards, [(1.0, 0.0), (0.0, 1.0)]))
+        await scene.put("abc", "https://a.example/")
+        for index in sorted(noted):
+            await scene.rows(
+                "INSERT INTO projected (shard_id, seq, link_id, version) SELECT $1, 7, id, 1 FROM links",
+                f"shard-{index}",
+            )
+        edges = Edges()
+        for index in (0, 1):
+            edges.of(f"shard-{index}").is_known = True
+            edges.of(f"shard-{index}").live[f"edge-{index}"] = _heartbeat(f"edge-{index}", 7)
+        acknowledgements = Acknowledgements(scene.database, edges, scene.placement)
+        ((link_id,),) = await scene.rows("SELECT id FROM links")
+        result = await acknowledgements.wait(int(str(link_id)), 1, 5.0 if expected else 0.2)
+        assert result.is_projected == result.is_complete == bool(expected)
+        assert result.acknowledged == [f"edge-{index}" for index in sorted(expected)]
+
+    play(database_url, shards, work)
+
+
+def test_edges_of_both_owners_are_waited_for(
+    database_url: str, shards: list[RedisServer], redis_factory: RedisFactory
+) -> None:
+    """Told by the projector of the same process: by all the numbers of the batch that wrote the link."""
+    servers = [*shards, redis_factory()]
+
+    async def work(scene: Scene) -> None:
+        await arm(scene, servers)
+        await (await adopt(scene, servers[2])).close()
+        for number in range(20):
+            await scene.put(f"c{number}", "https://a.example/")
+        edges = Edges()
+        for shard_id in ("shard-0", "shard-1", NEW):
+            edges.of(shard_id).is_known = True
+        edges.of(NEW).live["behind"] = _heartbeat("behind", 0)
+        acknowledgements = Acknowledgements(scene.database, edges, scene.placement)
+        links = {str(code): int(str(link_id)) for code, link_id in await scene.rows("SELECT code, id FROM links")}
+        waits = {code: asyncio.create_task(acknowledgements.wait(link_id, 1, 1.0)) for code, link_id in links.items()}
+        await asyncio.sleep(0)
+        acknowledgements.on_projected(await scene.project())
+        by_code = await owners(scene)
+        for code, wait in waits.items():
+            result = await wait
+            assert result.is_projected
+            assert result.late == (["behind"] if NEW in by_code[code] else [])
 
     play(database_url, shards, work)
 

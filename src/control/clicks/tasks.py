@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from control.background import Background, Pulse
+from control.bell import Bell, heard
 from control.clicks import retention, stream
 from control.clicks.model import Entry, Work
 from control.clicks.retention import Keep
@@ -23,6 +24,11 @@ from wire.topology import Shard, Topology
 
 TOPOLOGY_INTERVAL_S: Final = 1.0
 LAG_INTERVAL_S: Final = 1.0
+# Edges look for a new topology every five seconds; what one that slept sends later to a shard that has left, it sends
+# again to another one.
+DRAIN_S: Final = 30.0
+# A shard that has left and does not answer was stopped by its operator.
+DRAIN_MAX_S: Final = 60.0
 TIDY_INTERVAL_S: Final = 600.0
 # Half of the deadline for a reply (control.shards.connection).
 BLOCK_MS: Final = 500
@@ -170,13 +176,16 @@ class LagWatch:
     def __init__(self, shard: Shard, metrics: Metrics) -> None:
         self._shard = shard
         self._metrics = metrics.clicks
+        self.last: tuple[float, Lag] = (0.0, Lag())  # when it was measured by the loop's clock, and what it was
 
     async def run(self, pulse: Pulse) -> None:
         """Measure until the connection breaks; called again by Background."""
         shard = await stream.connect_stream(self._shard)
         try:
             while True:
-                self._set(await stream.measure(shard))
+                lag = await stream.measure(shard)
+                self.last = (asyncio.get_running_loop().time(), lag)
+                self._set(lag)
                 pulse.beat()
                 await asyncio.sleep(LAG_INTERVAL_S)
         finally:
@@ -194,26 +203,48 @@ class LagWatch:
         self._metrics.pending.set(lag.pending, shard=shard_id)
 
 
-class Consumers:
-    """Starts a consumer and a gauge for each shard of the topology in force, and tidies up."""
+@dataclass(slots=True)
+class Member:
+    """A shard whose stream is consumed; `left_s` is since when it is not in the topology any more."""
 
-    def __init__(self, tools: Tools, background: Background, keep: Keep) -> None:
+    shard: Shard
+    watch: LagWatch
+    left_s: float | None = None
+
+    def is_drained(self, now_s: float) -> bool:
+        """Whether no edge sends there any more, and everything was stored, or nobody has reached it for long."""
+        if self.left_s is None or now_s - self.left_s < DRAIN_S:
+            return False
+        measured_s, lag = self.watch.last
+        return now_s - max(measured_s, self.left_s) >= DRAIN_MAX_S or (measured_s > self.left_s and not lag.frames)
+
+
+class Consumers:
+    """Starts a consumer and a gauge for each shard of the topology in force, and tidies up.
+
+    A shard that has left is consumed until its stream is empty. Edges send there for some seconds more, until they have
+    the new topology, and what they sent and were not told about they then send again to another shard: so nothing is
+    lost even if nobody drains it, as when control is started anew meanwhile, but it would come twice.
+    """
+
+    def __init__(self, tools: Tools, background: Background, keep: Keep, bell: Bell) -> None:
         self._tools = tools
         self._background = background
         self._keep = keep
+        self._bell = bell
         self._name = consumer_name()
-        self._topology: Topology | None = None
-        self._watches: dict[str, LagWatch] = {}
+        self._members: dict[str, Member] = {}
 
     async def follow_topology(self, pulse: Pulse) -> None:
-        """Have one consumer for each shard of the topology in force."""
+        """Have one consumer for each shard of the topology in force; what does not change goes on untouched."""
         while True:
+            changed = self._bell.listen()
             async with self._tools.database.connection() as connection:
                 topology = await shard_store.current(connection)
-            if topology is not None and topology != self._topology:
-                await self._replace(topology)
+            if topology is not None:
+                await self._follow(topology)
             pulse.beat()
-            await asyncio.sleep(TOPOLOGY_INTERVAL_S)
+            await heard(changed, TOPOLOGY_INTERVAL_S)
 
     async def tidy(self, pulse: Pulse) -> None:
         """Make partitions ahead, and remove what has had its time."""
@@ -222,13 +253,29 @@ class Consumers:
             pulse.beat()
             await asyncio.sleep(TIDY_INTERVAL_S)
 
-    async def _replace(self, topology: Topology) -> None:
-        for shard_id, watch in self._watches.items():
-            await self._background.stop_one(f"clicks {shard_id}")
-            await self._background.stop_one(f"click lag {shard_id}")
-            watch.forget()
-        self._watches = {shard.id: LagWatch(shard, self._tools.metrics) for shard in topology.shards}
+    async def _follow(self, topology: Topology) -> None:
+        now_s = asyncio.get_running_loop().time()
+        wanted = {shard.id: shard for shard in topology.shards}
+        for shard_id, member in list(self._members.items()):
+            following = wanted.get(shard_id)
+            if following is None and member.left_s is None:
+                member.left_s = now_s
+            elif following is not None:
+                member.left_s = None
+            if member.is_drained(now_s) or (following is not None and following.url != member.shard.url):
+                await self._drop(shard_id)
         for shard in topology.shards:
-            self._background.start(f"clicks {shard.id}", Consumer(shard, self._name, self._tools).run)
-            self._background.start(f"click lag {shard.id}", self._watches[shard.id].run)
-        self._topology = topology
+            if shard.id not in self._members:
+                self._consume(shard)
+
+    def _consume(self, shard: Shard) -> None:
+        watch = LagWatch(shard, self._tools.metrics)
+        self._members[shard.id] = Member(shard, watch)
+        self._background.start(f"clicks {shard.id}", Consumer(shard, self._name, self._tools).run)
+        self._background.start(f"click lag {shard.id}", watch.run)
+
+    async def _drop(self, shard_id: str) -> None:
+        member = self._members.pop(shard_id)
+        await self._background.stop_one(f"clicks {shard_id}")
+        await self._background.stop_one(f"click lag {shard_id}")
+        member.watch.forget()

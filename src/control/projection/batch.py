@@ -1,4 +1,8 @@
-"""One batch: outbox rows to the shards and out of the outbox, in one transaction."""
+"""One batch: outbox rows to the shards and out of the outbox, in one transaction.
+
+While a topology has two rings a row belongs to two shards. It leaves the outbox when it has been written to both; what
+was written to one of them is noted all the same, because that one may have to be told again.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,23 +13,14 @@ from typing import Any, Final
 from control.db import Connection
 from control.errors import Error
 from control.projection import model, store
-from control.projection.model import Plan, Write
+from control.projection.model import Numbered, Plan, Row, Write
 from control.projection.shard_writer import write_batch
 from control.projection.store import ShardState
 from control.projection.writers import Writers
 from control.shards.connection import ShardConnection
-from edge._fast import Ring
+from control.shards.current import Placement
 
 BATCH_ROWS_MAX: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Numbered:
-    """What was written to a shard under one batch number."""
-
-    shard_id: str
-    number: int
-    writes: list[Write]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,45 +29,61 @@ class BatchResult:
 
     taken: int
     numbered: list[Numbered]
+    finished: list[Row]  # written to all of their shards
     parked: int
     set_aside: int
     lags_s: list[float]
 
 
-async def project_ready(connection: Connection, ring: Ring, writers: Writers) -> BatchResult:
-    """Take outbox rows that are ready and bring each to its shard, or park it, or set it aside.
+async def project_ready(connection: Connection, placement: Placement, writers: Writers) -> BatchResult:
+    """Take outbox rows that are ready and bring each to all of its shards, or park it, or set it aside.
 
-    The transaction is the caller's. A crash between the shards' writes and its commit leaves the rows where they are;
-    they are written again, which changes nothing, and get a new number.
+    The transaction is the caller's, who holds the placement lock. A crash between the shards' writes and its commit
+    leaves the rows where they are; they are written again, which changes nothing, and get a new number.
     """
     rows = await store.take_ready(connection, BATCH_ROWS_MAX)
-    plan = model.plan(rows, ring)
+    plan = model.plan(rows, placement)
     usable = await _usable(connection, list(plan.writes), writers)
     numbered = await _write_all(plan, usable)
-    parked = 0
-    for shard_id, outbox_ids in plan.outbox_ids.items():
-        done = numbered.get(shard_id)
-        if done is None:
-            await store.park(connection, outbox_ids, shard_id)
-            parked += len(outbox_ids)
-        else:
-            await store.finish(connection, outbox_ids, shard_id, done.number, done.writes)
+    finished, parked = await _settle(connection, plan.rows, numbered)
     await finish_rest(connection, plan)
-    return BatchResult(len(rows), list(numbered.values()), parked, len(plan.faulty), _lags(rows))
+    return BatchResult(len(rows), numbered, finished, parked, len(plan.faulty), _lags(rows))
 
 
-async def project_waiting(connection: Connection, ring: Ring, shard: ShardConnection, state: ShardState) -> int:
-    """The same for the rows that wait for one shard, by its keeper; returns how many were taken."""
+async def project_waiting(
+    connection: Connection, placement: Placement, shard: ShardConnection, state: ShardState
+) -> int:
+    """The same for the rows that wait for one shard, by its keeper; returns how many were taken.
+
+    The keeper writes to no other shard. A row that has another owner waits for that one next, whose keeper makes it
+    ready when that one can be written: then it is written to both, which does no harm to the one that has it.
+    """
     rows = await store.take_waiting(connection, state.id, BATCH_ROWS_MAX)
-    plan = model.plan(rows, ring)
-    for shard_id, writes in plan.writes.items():
-        if shard_id == state.id:
-            number = await write_batch(shard, writes, state.base_seq)
-            await store.finish(connection, plan.outbox_ids[shard_id], shard_id, number, writes)
-        else:
-            await store.park(connection, plan.outbox_ids[shard_id], shard_id)
+    plan = model.plan(rows, placement)
+    numbered = []
+    if writes := plan.writes.get(state.id):
+        numbered.append(Numbered(state.id, await write_batch(shard, writes, state.base_seq), writes))
+    await _settle(connection, plan.rows, numbered)
     await finish_rest(connection, plan)
     return len(rows)
+
+
+async def _settle(connection: Connection, rows: Sequence[Row], numbered: Sequence[Numbered]) -> tuple[list[Row], int]:
+    """Note what was written; let each row that lacks an owner wait for it. Returns the others, and how many wait."""
+    written = {batch.shard_id for batch in numbered}
+    finished: list[Row] = []
+    waiting: dict[str, list[int]] = {}
+    for row in rows:
+        missing = next((shard_id for shard_id in row.shard_ids if shard_id not in written), None)
+        if missing is None:
+            finished.append(row)
+        else:
+            waiting.setdefault(missing, []).append(row.outbox_id)
+    if numbered or finished:
+        await store.finish(connection, [row.outbox_id for row in finished], numbered)
+    for shard_id, outbox_ids in waiting.items():
+        await store.park(connection, outbox_ids, shard_id)
+    return finished, sum(map(len, waiting.values()))
 
 
 async def finish_rest(connection: Connection, plan: Plan) -> None:
@@ -106,11 +117,10 @@ async def _usable(
     return usable
 
 
-async def _write_all(plan: Plan, usable: dict[str, tuple[ShardConnection, ShardState]]) -> dict[str, Numbered]:
+async def _write_all(plan: Plan, usable: dict[str, tuple[ShardConnection, ShardState]]) -> list[Numbered]:
     """Write to every usable shard at once; those that failed are missing from the result."""
-    shard_ids = [shard_id for shard_id in plan.writes if shard_id in usable]
-    results = await asyncio.gather(*(_write_one(plan.writes[shard_id], *usable[shard_id]) for shard_id in shard_ids))
-    return {shard_id: result for shard_id, result in zip(shard_ids, results, strict=True) if result is not None}
+    results = await asyncio.gather(*(_write_one(plan.writes[shard_id], *usable[shard_id]) for shard_id in usable))
+    return [result for result in results if result is not None]
 
 
 async def _write_one(writes: list[Write], shard: ShardConnection, state: ShardState) -> Numbered | None:

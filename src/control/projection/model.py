@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from control.links.model import HASH_OFFSET
-from edge._fast import Ring
+from control.shards.current import Placement
 from wire import keys, record
 from wire.record import LinkRecord, Tombstone
 
@@ -27,15 +27,25 @@ class Write:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """What was written to a shard under one batch number."""
+
+    shard_id: str
+    number: int
+    writes: list[Write]
+
+
 def write_of(row: Any) -> Write:
     """The write for a row with LINK_COLUMNS; raises ValueError for a link that the record cannot hold."""
     key = keys.link_key(row["domain_id"], row["code"])
     return Write(key, record.encode(_record_of(row)), row["link_id"], row["version"])
 
 
-def shard_index(ring: Ring, row: Any) -> int:
-    """Which shard of the ring owns the link."""
-    return ring.shard(row["key_hash"] + HASH_OFFSET)
+def key_hash_of(row: Any) -> int:
+    """The link's hash as rings take it; PostgreSQL has no unsigned numbers."""
+    key_hash: int = row["key_hash"] + HASH_OFFSET
+    return key_hash
 
 
 def _record_of(row: Any) -> LinkRecord | Tombstone:
@@ -57,19 +67,28 @@ def _milliseconds(instant: datetime | None) -> int | None:
     return None if instant is None else int(instant.timestamp() * 1000)
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An outbox row that is to be written, and the shards that it has to be written to."""
+
+    outbox_id: int
+    write: Write
+    shard_ids: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Plan:
     """What one batch of outbox rows comes to."""
 
+    rows: list[Row]
     writes: dict[str, list[Write]]  # by shard id
-    outbox_ids: dict[str, list[int]]  # by shard id
     gone: list[int]  # outbox rows whose link's row does not exist any more: there is nothing to write
     faulty: list[tuple[int, str]]  # outbox rows that cannot be projected, with the reason
 
 
-def plan(rows: Sequence[Any], ring: Ring) -> Plan:
-    """Group outbox rows, joined with their links' current state, by shard."""
-    result = Plan(writes={}, outbox_ids={}, gone=[], faulty=[])
+def plan(rows: Sequence[Any], placement: Placement) -> Plan:
+    """Plan the writes of outbox rows, joined with their links' current state: each to all of its owners."""
+    result = Plan(rows=[], writes={}, gone=[], faulty=[])
     for row in rows:
         if row["link_id"] is None:
             result.gone.append(row["outbox_id"])
@@ -79,7 +98,8 @@ def plan(rows: Sequence[Any], ring: Ring) -> Plan:
         except (ValueError, OverflowError) as error:
             result.faulty.append((row["outbox_id"], str(error)))
             continue
-        shard_id = ring.shard_ids[shard_index(ring, row)]
-        result.writes.setdefault(shard_id, []).append(write)
-        result.outbox_ids.setdefault(shard_id, []).append(row["outbox_id"])
+        shard_ids = placement.owner_ids(key_hash_of(row))
+        result.rows.append(Row(row["outbox_id"], write, shard_ids))
+        for shard_id in shard_ids:
+            result.writes.setdefault(shard_id, []).append(write)
     return result

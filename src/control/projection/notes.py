@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from control.db import Connection
-from control.projection.store import ShardState
+from control.projection.store import NO_FLOOR, ShardState
 
 # Of one statement: about a tenth of a second where notes are queued again, far from the ten that a statement may take.
 NOTES_MAX: Final = 10_000
@@ -66,17 +66,21 @@ async def purge(connection: Connection, shard_id: str, keep_s: float, limit: int
 async def highest_number(connection: Connection, state: ShardState) -> int:
     """The highest batch number that PostgreSQL knows to have been used on the shard."""
     number: int = await connection.fetchval("SELECT coalesce(max(seq), 0) FROM projected WHERE shard_id = $1", state.id)
-    return max(number, state.floor_seq, state.base_seq)
+    floor_seq = 0 if state.floor_seq == NO_FLOOR else state.floor_seq
+    return max(number, floor_seq, state.base_seq)
 
 
-async def sequence_of(connection: Connection, link_id: int, version: int) -> tuple[str, int] | None:
-    """The shard and batch number that wrote this version of a link, or a newer one."""
-    row = await connection.fetchrow(
-        "SELECT shard_id, seq FROM projected WHERE link_id = $1 AND version >= $2 ORDER BY seq LIMIT 1",
+async def numbers_of(connection: Connection, link_id: int, version: int) -> tuple[int, dict[str, int]]:
+    """The link's hash, and by shard the number of the batch that first wrote this version there, or a newer one."""
+    rows = await connection.fetch(
+        """
+        SELECT key_hash, shard_id, min(seq) AS number FROM projected JOIN links ON links.id = link_id
+        WHERE link_id = $1 AND projected.version >= $2 GROUP BY key_hash, shard_id
+        """,
         link_id,
         version,
     )
-    return (row["shard_id"], row["seq"]) if row else None
+    return (rows[0]["key_hash"] if rows else 0), {row["shard_id"]: row["number"] for row in rows}
 
 
 async def _ranges(connection: Connection, shard_id: str, after: int, limit: int) -> AsyncIterator[tuple[int, int]]:

@@ -6,11 +6,10 @@ from typing import Final
 
 from control.db import Connection, Database
 from control.errors import Error
-from control.projection import full, recovery, store
+from control.projection import full, publication, recovery, store
 from control.projection.shard_writer import connect_writer
-from control.shards import model as shard_model
-from control.shards import store as shard_store
 from control.shards.connection import ShardConnection
+from control.shards.current import placement_of
 
 # A keeper that is at work on a shard has it for as long as it fills it; this is for the moments in between.
 LOCK_WAIT_S: Final = 5.0
@@ -26,21 +25,21 @@ async def rebuild(database: Database, on_progress: full.OnProgress, load: Load |
     """
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(database.dedicated())
-        topology = await shard_store.current(connection)
-        if topology is None:
-            raise Error("topology_missing", "no topology is set; run `pointsman topology set --shard ID=URL …`")
-        published = await recovery.read_published(connection, topology)
+        await store.end_when_stopped(connection)
+        topology = (await publication.read_published(connection)).topology
         shards: list[ShardConnection] = []
         for shard in topology.shards:
             await _lock(connection, shard.id)
             shards.append(await connect_writer(shard.id, shard.url))
             stack.push_async_callback(shards[-1].close)
-        fences = [await recovery.begin_fill(connection, shard, published) for shard in shards]
+        for connected in shards:
+            await recovery.begin_fill(connection, connected)
         if load is not None:
             await load()
-        faulty = await full.project(connection, shard_model.ring_of(topology), shards, on_progress)
-        for connected, fence in zip(shards, fences, strict=True):
-            await recovery.finish_fill(connection, connected, published, fence)
+        placement = await placement_of(topology)
+        faulty = await full.project(connection, placement, shards, on_progress)
+        for connected in shards:
+            await recovery.finish_fill(connection, connected)
         return faulty
 
 

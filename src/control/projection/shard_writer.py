@@ -1,4 +1,4 @@
-"""Writing records to one shard, and its fence."""
+"""The commands that write to one shard: records, batch numbers, documents with the fence, and the sweep."""
 
 from collections.abc import Sequence
 from importlib import resources
@@ -11,7 +11,7 @@ from wire import keys
 
 # One script call holds up the shard's other clients; 250 keys take about half a millisecond.
 KEYS_PER_CALL: Final = 250
-_SCRIPTS: Final = ("write", "number", "fence")
+_SCRIPTS: Final = ("write", "number", "publish", "sweep")
 
 
 async def connect_writer(shard_id: str, url: str) -> ShardConnection:
@@ -33,11 +33,19 @@ async def write_batch(connection: ShardConnection, writes: Sequence[Write], base
     return int(replies[-1])
 
 
-async def replace_fence(connection: ShardConnection, held: bytes | None, fence: bytes) -> None:
-    """Set the fence if it still is `held`; raises Error("shard_unavailable") if somebody changed or dropped it."""
-    is_replaced = await connection.execute("EVALSHA", connection.scripts["fence"], 1, keys.FENCE, held or b"", fence)
-    if not is_replaced:
+async def publish(connection: ShardConnection, held: Sequence[bytes | int], new: Sequence[bytes]) -> bool:
+    """Set fence, topology and domains to `new` if they still are `held` (see publish.lua); whether they were."""
+    sha = connection.scripts["publish"]
+    return bool(await connection.execute("EVALSHA", sha, 3, keys.FENCE, keys.TOPOLOGY, keys.DOMAINS, *held, *new))
+
+
+async def remove(connection: ShardConnection, fence: bytes, link_keys: Sequence[bytes]) -> int:
+    """Remove links if the fence still is `fence`; returns how many were there. Raises Error("shard_unavailable")."""
+    sha = connection.scripts["sweep"]
+    removed = int(await connection.execute("EVALSHA", sha, len(link_keys) + 1, keys.FENCE, *link_keys, fence))
+    if removed < 0:
         raise Error("shard_unavailable", f"the fence of shard {connection.shard_id} was changed by somebody else")
+    return removed
 
 
 def _write_commands(connection: ShardConnection, writes: Sequence[Write]) -> list[Command]:

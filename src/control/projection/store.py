@@ -5,11 +5,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from control.db import Connection
-from control.projection.model import LINK_COLUMNS, Write
+from control.errors import Error
+from control.projection.model import LINK_COLUMNS, Numbered
 
 # Advisory locks are pairs (kind, hash of the shard's id).
 _BATCH_LOCK: Final = 0x504D01
 _KEEPER_LOCK: Final = 0x504D02
+# The longest pause within a transaction is that of a batch for a shard that does not answer: a second or two. Whoever
+# pauses longer was stopped, and what he has locked is given to others; he does his work once more when he wakes.
+IDLE_IN_TRANSACTION_MS: Final = 5000
+# The floor of a shard about which nothing can be told by notes: no number is as high.
+NO_FLOOR: Final = 2**63 - 1
+FORGET_ROWS_MAX: Final = 10_000
 RETRY_FIRST_S: Final = 2.0
 RETRY_MAX_S: Final = 600.0
 
@@ -32,11 +39,17 @@ class ShardState:
     id: str
     run_id: str | None
     is_complete: bool
+    is_joining: bool
     floor_seq: int
     base_seq: int
 
 
-_STATE: Final = "id, run_id, is_complete, floor_seq, base_seq"
+_STATE: Final = "id, run_id, is_complete, is_joining, floor_seq, base_seq"
+
+
+async def end_when_stopped(connection: Connection) -> None:
+    """Let PostgreSQL end the connection if its process stops in the middle of a transaction."""
+    await connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
 
 
 async def take_ready(connection: Connection, limit: int) -> list[Any]:
@@ -88,8 +101,10 @@ async def states(connection: Connection, shard_ids: Sequence[str]) -> dict[str, 
 
 
 async def state_for_update(connection: Connection, shard_id: str) -> ShardState:
-    """A shard's state, locked against changes until the transaction ends."""
+    """A shard's state, locked against changes until the transaction ends; raises Error("shard_unavailable")."""
     row = await connection.fetchrow(f"SELECT {_STATE} FROM shards WHERE id = $1 FOR UPDATE", shard_id)  # noqa: S608 (constant)
+    if row is None:
+        raise Error("shard_unavailable", f"shard {shard_id} has been forgotten")
     return ShardState(**row)
 
 
@@ -105,31 +120,59 @@ async def try_state_for_update(connection: Connection, shard_id: str) -> ShardSt
 async def save_state(connection: Connection, state: ShardState) -> None:
     """Replace a shard's state."""
     await connection.execute(
-        "UPDATE shards SET run_id = $2, is_complete = $3, floor_seq = $4, base_seq = $5 WHERE id = $1",
+        """
+        UPDATE shards SET run_id = $2, is_complete = $3, is_joining = $4, floor_seq = $5, base_seq = $6 WHERE id = $1
+        """,
         state.id,
         state.run_id,
         state.is_complete,
+        state.is_joining,
         state.floor_seq,
         state.base_seq,
     )
 
 
-async def finish(
-    connection: Connection, outbox_ids: Sequence[int], shard_id: str, number: int, writes: Sequence[Write]
-) -> None:
-    """Note what a batch has written to a shard under its number, and remove the outbox rows."""
+async def forget_shard(connection: Connection, shard_id: str) -> None:
+    """Remove what is known of a shard that has left: notes, the row, and that outbox rows wait for it.
+
+    Not in a transaction of the caller's: each step is a bounded one of its own, and may be done again.
+    """
+    while await unpark(connection, shard_id, FORGET_ROWS_MAX):
+        pass
+    while await _forget_notes(connection, shard_id):
+        pass
+    await connection.execute("DELETE FROM shards WHERE id = $1", shard_id)
+
+
+async def _forget_notes(connection: Connection, shard_id: str) -> bool:
+    status: str = await connection.execute(
+        """
+        DELETE FROM projected WHERE shard_id = $1 AND seq <= (
+            SELECT max(seq) FROM (SELECT seq FROM projected WHERE shard_id = $1 ORDER BY seq LIMIT $2) AS oldest
+        )
+        """,
+        shard_id,
+        FORGET_ROWS_MAX,
+    )
+    return status != "DELETE 0"
+
+
+async def finish(connection: Connection, outbox_ids: Sequence[int], batches: Sequence[Numbered]) -> None:
+    """Note what has been written to shards, and remove the outbox rows that have been written everywhere."""
+    notes = [(batch.shard_id, batch.number, write) for batch in batches for write in batch.writes]
     await connection.execute(
         """
         WITH done AS (DELETE FROM outbox WHERE id = ANY ($1))
         INSERT INTO projected (shard_id, seq, link_id, version)
-        SELECT $2, $3, link_id, max(version) FROM unnest($4::bigint[], $5::bigint[]) AS t(link_id, version)
-        GROUP BY link_id
+        SELECT shard_id, seq, link_id, max(version)
+        FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS t(shard_id, seq, link_id, version)
+        GROUP BY shard_id, seq, link_id
         """,
         outbox_ids,
-        shard_id,
-        number,
-        [write.link_id for write in writes],
-        [write.version for write in writes],
+        [shard_id for shard_id, _, _ in notes],
+        [number for _, number, _ in notes],
+        [write.link_id for _, _, write in notes],
+        [write.version for _, _, write in notes],
     )
 
 

@@ -1,26 +1,25 @@
 """The projector and its company: what runs in the background of every control process."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Final
 
 import asyncpg
 
 from control.background import Background, Pulse
+from control.bell import Bell, heard
 from control.db import Connection, Database
-from control.log import Logger
 from control.projection import notes, store
 from control.projection.batch import BATCH_ROWS_MAX, BatchResult, project_ready
-from control.projection.keeper import Keeper
+from control.projection.keeper import Keeper, Tools
 from control.projection.writers import Writers
 from control.shards import store as shard_store
 from control.shards.current import CurrentPlacement
 from control.shards.edges import Edges, EdgeWatch
-from wire.topology import Topology
+from wire.topology import Shard, Topology
 
 CHANNEL: Final = "pointsman_outbox"
-# The fallback for a notification that got lost with its connection.
+# The fallbacks for a notification that got lost with its connection.
 POLL_INTERVAL_S: Final = 1.0
 TOPOLOGY_INTERVAL_S: Final = 1.0
 HOUSEKEEPING_INTERVAL_S: Final = 5.0
@@ -31,13 +30,19 @@ OnBatch = Callable[[BatchResult], None]
 
 
 class Projector:
-    """Brings outbox rows to the shards, woken by `wake` (this process's commits) and by NOTIFY (everybody's)."""
+    """Brings outbox rows to the shards, woken by `wake` (this process's commits) and by NOTIFY (everybody's).
 
-    def __init__(self, database: Database, writers: Writers, on_batch: OnBatch) -> None:
+    `bell` is rung when there is a new topology.
+    """
+
+    def __init__(
+        self, database: Database, writers: Writers, placement: CurrentPlacement, bell: Bell, on_batch: OnBatch
+    ) -> None:
         self._database = database
         self._writers = writers
+        self._placement = placement
+        self._bell = bell
         self._on_batch = on_batch
-        self._placement = CurrentPlacement()
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -45,42 +50,43 @@ class Projector:
         self._woken.set()
 
     async def listen(self, pulse: Pulse) -> None:
-        """Turn notifications into `wake`, on a connection of its own."""
+        """Turn notifications into `wake` and rings of the bell, on a connection of its own."""
         async with self._database.dedicated() as connection:
             lost = asyncio.Event()
             connection.add_termination_listener(lambda _: lost.set())
             await connection.add_listener(CHANNEL, lambda *_: self.wake())
+            await connection.add_listener(shard_store.CHANNEL, lambda *_: self._on_topology())
             pulse.beat()
             await lost.wait()
             raise asyncpg.ConnectionDoesNotExistError("the connection that listens to the outbox was lost")
+
+    def _on_topology(self) -> None:
+        self._bell.ring()
+        self.wake()  # a batch, though it may be empty, makes connections to shards that are new
 
     async def run(self, pulse: Pulse) -> None:
         """Project batch after batch, on a connection of its own."""
         async with self._database.dedicated() as connection:
             # A commit lost with PostgreSQL's memory brings the outbox rows back, and they are projected once more.
             await connection.execute("SET synchronous_commit = off")
+            await store.end_when_stopped(connection)
             while True:
                 # Cleared before the outbox is read: what is committed after the read sets it again.
                 self._woken.clear()
                 is_drained = await self._project(connection)
                 pulse.beat()
                 if is_drained:
-                    await self._wait()
-
-    async def _wait(self) -> None:
-        # Not wait_for: until Python 3.12 it may swallow a cancellation that comes with the wake-up.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POLL_INTERVAL_S):
-                await self._woken.wait()
+                    await heard(self._woken, POLL_INTERVAL_S)
 
     async def _project(self, connection: Connection) -> bool:
         """One batch; whether the outbox had no more than that."""
-        placement = await self._placement.get(connection)
-        if placement is None:
-            return True
-        await self._writers.follow(placement.topology)
         async with connection.transaction():
-            result = await project_ready(connection, placement.ring, self._writers)
+            await shard_store.lock_placement_shared(connection)
+            placement = await self._placement.get(connection)
+            if placement is None:
+                return True
+            await self._writers.follow(placement.topology)
+            result = await project_ready(connection, placement, self._writers)
         self._on_batch(result)
         return result.taken < BATCH_ROWS_MAX
 
@@ -88,45 +94,53 @@ class Projector:
 class Housekeeper:
     """Starts a keeper for each shard of the topology, and removes what has had its time."""
 
-    def __init__(
-        self, database: Database, background: Background, edges: Edges, wake: Callable[[], None], log: Logger
-    ) -> None:
-        self._database = database
+    def __init__(self, tools: Tools, background: Background, edges: Edges) -> None:
+        self._tools = tools
+        self._database = tools.database
         self._background = background
         self._edges = edges
-        self._wake = wake
-        self._log = log
-        self._topology: Topology | None = None
+        self._urls: dict[str, str] = {}
         self.keepers: dict[str, Keeper] = {}
 
     async def follow_topology(self, pulse: Pulse) -> None:
-        """Have one keeper for each shard of the topology in force."""
+        """Have one keeper for each shard of the topology in force; what does not change goes on untouched."""
         while True:
+            changed = self._tools.bell.listen()
             async with self._database.connection() as connection:
                 topology = await shard_store.current(connection)
-            if topology is not None and topology != self._topology:
-                await self._replace_keepers(topology)
+            if topology is not None:
+                await self._follow(topology)
             pulse.beat()
-            await asyncio.sleep(TOPOLOGY_INTERVAL_S)
+            await heard(changed, TOPOLOGY_INTERVAL_S)
 
-    async def _replace_keepers(self, topology: Topology) -> None:
-        for shard_id in list(self.keepers):
-            await self._background.stop_one(f"keeper {shard_id}")
-            await self._background.stop_one(f"edges {shard_id}")
-            del self.keepers[shard_id]
+    async def _follow(self, topology: Topology) -> None:
+        wanted = {shard.id: shard.url for shard in topology.shards}
+        for shard_id in [shard_id for shard_id, url in self._urls.items() if wanted.get(shard_id) != url]:
+            await self._drop(shard_id)
         for shard in topology.shards:
-            edges = self._edges.of(shard.id)
-            keeper = self.keepers[shard.id] = Keeper(self._database, shard, edges, self._wake, self._log)
-            self._background.start(f"keeper {shard.id}", keeper.run)
-            self._background.start(f"edges {shard.id}", EdgeWatch(shard, edges).run)
-        self._topology = topology
+            if shard.id not in self._urls:
+                self._keep(shard)
+
+    def _keep(self, shard: Shard) -> None:
+        edges = self._edges.of(shard.id)
+        keeper = self.keepers[shard.id] = Keeper(shard, edges, self._tools)
+        self._urls[shard.id] = shard.url
+        self._background.start(f"keeper {shard.id}", keeper.run)
+        self._background.start(f"edges {shard.id}", EdgeWatch(shard, edges).run)
+
+    async def _drop(self, shard_id: str) -> None:
+        del self._urls[shard_id]
+        del self.keepers[shard_id]
+        await self._background.stop_one(f"keeper {shard_id}")
+        await self._background.stop_one(f"edges {shard_id}")
+        self._edges.drop(shard_id)
 
     async def tidy(self, pulse: Pulse) -> None:
         """Give rows that were set aside another try; forget old notes about batches."""
         while True:
             async with self._database.transaction() as connection:
                 if await store.retry_set_aside(connection, RETRY_ROWS_MAX):
-                    self._wake()
+                    self._tools.wake()
             for shard_id in list(self.keepers):
                 while await self._purge(shard_id) >= notes.NOTES_MAX:
                     pulse.beat()

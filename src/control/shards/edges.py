@@ -1,4 +1,4 @@
-"""The edge workers that live on each shard, by their heartbeats (pm:edge:<id>), and waiting for them.
+"""The edge workers that live on each shard and on all of them, by their heartbeats (pm:edge:<id>); waiting for them.
 
 The shard itself says when a heartbeat was written or has expired (CLIENT TRACKING on the prefix); looking for them with
 SCAN again and again would cost as much as the shard has links. Only a small shard is scanned, once, when the connection
@@ -6,6 +6,8 @@ is made; on a large one, every live edge has been heard after the time in which 
 """
 
 import asyncio
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,7 +33,9 @@ class ShardEdges:
     """The live edge workers of one shard; `is_known` once every one of them has been heard."""
 
     live: dict[str, Heartbeat] = field(default_factory=dict)
+    seen_ms: dict[str, int] = field(default_factory=dict)  # when the heartbeat was heard, by the wall clock
     is_known: bool = False
+    is_gone: bool = False  # the shard has left: nobody hears of its edges any more, and nobody waits for them
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _probe: tuple[int, float] | None = None  # a batch number, and when it was written
     _lag_s: float = 0.0
@@ -39,6 +43,21 @@ class ShardEdges:
     def late(self, number: int) -> list[str]:
         """The live workers that have not applied the batch `number`."""
         return sorted(edge_id for edge_id, beat in self.live.items() if beat.sequence < number)
+
+    def take(self, edge_id: str, beat: Heartbeat | None) -> None:
+        """Note a worker's heartbeat, or that it has none any more."""
+        if beat is None:
+            self.live.pop(edge_id, None)
+            self.seen_ms.pop(edge_id, None)
+        elif edge_id in self.live or len(self.live) < EDGES_MAX:
+            self.live[edge_id] = beat
+            self.seen_ms[edge_id] = time.time_ns() // 1_000_000
+
+    def forget(self) -> None:
+        """Nothing is known of the edges any more."""
+        self.live.clear()
+        self.seen_ms.clear()
+        self.is_known = False
 
     def note_change(self, now_s: float) -> None:
         """Wake whoever waits, and see whether the probe has arrived everywhere."""
@@ -60,11 +79,27 @@ class ShardEdges:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Which live edges have applied a batch; with `is_known` false there may be more of them."""
+    """Which live edges have applied batches; with `is_known` false there may be more of them."""
 
     is_known: bool
     acknowledged: list[str]
     late: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A live edge worker as all shards tell it. `heartbeat` is the latest, `epoch` the highest of any shard's."""
+
+    edge_id: str
+    heartbeat: Heartbeat
+    epoch: int
+    by_shard: Mapping[str, Heartbeat]
+    seen_ms: Mapping[str, int]  # by shard, wall clock
+
+    def sequence(self, shard_id: str) -> int:
+        """The highest pm:seq of the shard that the worker has applied; 0 if it has no heartbeat there."""
+        beat = self.by_shard.get(shard_id)
+        return 0 if beat is None else beat.sequence
 
 
 class Edges:
@@ -77,17 +112,51 @@ class Edges:
         """What is known of one shard's edges."""
         return self.by_shard.setdefault(shard_id, ShardEdges())
 
-    async def wait(self, shard_id: str, number: int, timeout_s: float) -> Applied:
-        """Wait, at most `timeout_s`, until every live edge of the shard has applied the batch."""
-        edges = self.of(shard_id)
+    def drop(self, shard_id: str) -> None:
+        """The shard has left the topology."""
+        edges = self.by_shard.pop(shard_id, None)
+        if edges is not None:
+            edges.is_gone = True
+            edges.note_change(0.0)
+
+    def unknown(self, shard_ids: Iterable[str]) -> list[str]:
+        """Those of the shards on which there may be live workers that nobody has heard yet."""
+        return [shard_id for shard_id in shard_ids if not self.of(shard_id).is_known]
+
+    def workers(self) -> list[Worker]:
+        """Every worker with a heartbeat on any shard, by id."""
+        edge_ids = {edge_id for edges in self.by_shard.values() for edge_id in edges.live}
+        return [self._worker(edge_id) for edge_id in sorted(edge_ids)]
+
+    def _worker(self, edge_id: str) -> Worker:
+        by_shard = {key: edges.live[edge_id] for key, edges in self.by_shard.items() if edge_id in edges.live}
+        seen_ms = {key: self.by_shard[key].seen_ms.get(edge_id, 0) for key in by_shard}
+        return Worker(
+            edge_id=edge_id,
+            heartbeat=by_shard[max(by_shard, key=seen_ms.__getitem__)],
+            epoch=max(beat.epoch for beat in by_shard.values()),
+            by_shard=by_shard,
+            seen_ms=seen_ms,
+        )
+
+    async def wait(self, numbers: Mapping[str, int], timeout_s: float) -> Applied:
+        """Wait, at most `timeout_s`, until every live edge of each of the shards has applied its batch of that number.
+
+        A worker counts at the shards where it has a heartbeat, and at no other: one that is not connected to a shard
+        answers nothing that it has from there. A shard that leaves meanwhile is not waited for any more.
+        """
+        places = [(self.of(shard_id), number) for shard_id, number in numbers.items()]
         try:
             async with asyncio.timeout(timeout_s):
-                while not edges.is_known or edges.late(number):
-                    await edges.changed.wait()
+                for edges, number in places:
+                    while not edges.is_gone and (not edges.is_known or edges.late(number)):
+                        await edges.changed.wait()
         except TimeoutError:
             pass  # said in the result
-        late = edges.late(number)
-        return Applied(edges.is_known, sorted(edges.live.keys() - set(late)), late)
+        places = [(edges, number) for edges, number in places if not edges.is_gone]
+        late = {edge_id for edges, number in places for edge_id in edges.late(number)}
+        live = {edge_id for edges, _ in places for edge_id in edges.live}
+        return Applied(all(edges.is_known for edges, _ in places), sorted(live - late), sorted(late))
 
 
 class EdgeWatch:
@@ -106,8 +175,7 @@ class EdgeWatch:
         except (RedisError, OSError, TimeoutError) as error:
             raise Error("shard_unavailable", f"shard {self._shard.id} cannot be watched: {error}") from error
         finally:
-            self._edges.live.clear()
-            self._edges.is_known = False
+            self._edges.forget()
             await connection.disconnect(nowait=True)
 
     async def _watch(self, connection: redis_connection.AbstractConnection, pulse: Pulse) -> None:
@@ -155,15 +223,9 @@ class EdgeWatch:
         if not dirty:
             return
         for key, data in zip(dirty, await _ask(connection, "MGET", *dirty), strict=True):
-            self._take(key.removeprefix(keys.EDGE_PREFIX).decode(), data)
+            edge_id = key.removeprefix(keys.EDGE_PREFIX).decode()
+            self._edges.take(edge_id, None if data is None else _decode(data))
         self._edges.note_change(asyncio.get_running_loop().time())
-
-    def _take(self, edge_id: str, data: bytes | None) -> None:
-        beat = None if data is None else _decode(data)
-        if beat is None:
-            self._edges.live.pop(edge_id, None)
-        elif edge_id in self._edges.live or len(self._edges.live) < EDGES_MAX:
-            self._edges.live[edge_id] = beat
 
 
 def _decode(data: bytes) -> Heartbeat | None:

@@ -1,38 +1,74 @@
 """Reading and setting the topology."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import redis.asyncio
 import redis.exceptions
 
-from control.db import Database
+from control.db import Connection, Database
 from control.errors import Error
 from control.shards import model, store
 from wire.topology import Shard, Topology
 
-# One writer of topologies at a time; readers go on.
-_LOCK: Final = "LOCK TABLE topologies IN SHARE ROW EXCLUSIVE MODE"
+# Between two tries for the placement lock the batches of everybody have their turn.
+LOCK_PAUSE_S: Final = 0.05
+# A batch that waits for a shard takes a second or two, and a stopped projector is ended after five.
+LOCK_WAIT_S: Final = 15.0
+# The holder of the placement lock only inserts a few rows; stopped in between, it would hold up every batch.
+IDLE_MS: Final = 2000
 
 
 async def set_topology(database: Database, shards: Sequence[Shard]) -> Topology:
-    """Put the first topology in force, or one with other URLs for the same shards; nothing changes if it is in force.
+    """Put the first topology in force, or one with other addresses for the same shards; the same one changes nothing.
 
-    Raises Error("topology_moves") for other shards, Error("topology_invalid") for what no topology can hold.
+    Raises Error("topology_moves") for other shards or weights, Error("move_under_way") while links are moved, and
+    Error("topology_invalid") for what no topology can hold.
     """
-    for shard in shards:
-        _check_url(shard)
-    if len({shard.url for shard in shards}) != len(shards):
-        raise Error("topology_invalid", "two shards have the same URL; each needs a Redis of its own")
-    async with database.transaction() as connection:
-        await connection.execute(_LOCK)
+    _check_urls(shards)
+    async with placement_locked(database) as connection:
         current = await store.current(connection)
         following = model.successor(current, shards)
         if following is not None:
-            await store.insert(connection, following)
+            if await store.is_move_under_way(connection):
+                raise Error("move_under_way", "links are being moved; addresses can be changed when the move has ended")
+            await publish(connection, following)
     topology = following or current
     assert topology is not None  # successor() gives a topology where there was none
     return topology
+
+
+@asynccontextmanager
+async def placement_locked(database: Database) -> AsyncIterator[Connection]:
+    """A transaction that holds the placement lock: no batch is in flight, and what is read of topologies is in force.
+
+    Raises Error("placement_busy") when batches do not end for LOCK_WAIT_S.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + LOCK_WAIT_S
+    async with database.connection() as connection:
+        while True:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}")
+                if await store.try_lock_placement(connection):
+                    yield connection
+                    return
+            if clock() >= deadline:
+                raise Error("placement_busy", "changes are being projected without an end in sight; try again")
+            await asyncio.sleep(LOCK_PAUSE_S)
+
+
+async def publish(connection: Connection, topology: Topology, joining: Collection[str] = ()) -> None:
+    """Put a topology in force, in the caller's transaction, which holds the placement lock (`placement_locked`).
+
+    Shards without a row get one; those in `joining` are filled by the move that brings them in, not by their keeper.
+    """
+    epoch = await store.current_epoch(connection)
+    if topology.epoch != epoch + 1:
+        raise ValueError(f"the topology of epoch {topology.epoch} cannot follow that of epoch {epoch}")
+    await store.insert(connection, topology, joining)
 
 
 async def get_topology(database: Database) -> Topology:
@@ -44,8 +80,17 @@ async def get_topology(database: Database) -> Topology:
     return topology
 
 
-def _check_url(shard: Shard) -> None:
+def _check_urls(shards: Sequence[Shard]) -> None:
+    for shard in shards:
+        for url in (shard.url, *shard.replicas):
+            _check_url(shard.id, url)
+    urls = [url for shard in shards for url in (shard.url, *shard.replicas)]
+    if len(set(urls)) != len(urls):
+        raise Error("topology_invalid", "two shards have the same URL; each needs a Redis of its own")
+
+
+def _check_url(shard_id: str, url: str) -> None:
     try:
-        redis.asyncio.connection.parse_url(shard.url)
+        redis.asyncio.connection.parse_url(url)
     except (ValueError, redis.exceptions.RedisError) as error:
-        raise Error("topology_invalid", f"the URL of shard {shard.id} is no redis URL: {error}") from error
+        raise Error("topology_invalid", f"the URL of shard {shard_id} is no redis URL: {error}") from error

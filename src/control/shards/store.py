@@ -1,8 +1,20 @@
-"""SQL of topologies, and of the rows of shards."""
+"""SQL of topologies, of the rows of shards, and of the lock under which topologies change."""
+
+from collections.abc import Collection
+from typing import Final
+
+import asyncpg
 
 from control.db import Connection
 from wire import topology as wire_topology
 from wire.topology import Topology
+
+# One advisory lock for the whole installation.
+_PLACEMENT_LOCK: Final = (0x504D03, 0)
+CHANNEL: Final = "pointsman_topology"
+# How long a try waits for the batches in flight, of which each takes some milliseconds. All other batches wait behind
+# it, so a stopped process that is in the middle of one delays them by no more than this at each try.
+LOCK_TRY_MS: Final = 50
 
 
 async def current(connection: Connection) -> Topology | None:
@@ -17,14 +29,50 @@ async def current_epoch(connection: Connection) -> int:
     return epoch
 
 
-async def insert(connection: Connection, topology: Topology) -> None:
-    """Put a topology in force."""
+async def try_lock_placement(connection: Connection) -> bool:
+    """Keep every batch out until the transaction ends; False if one is in flight for longer than a moment.
+
+    Whoever inserts a topology holds it. Never wait for it without end: a projector that is stopped in the middle of a
+    batch would then stop all the others, too. Take it before any other lock.
+    """
+    try:
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TRY_MS}")
+            await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", *_PLACEMENT_LOCK)
+            await connection.execute("SET LOCAL lock_timeout = 0")
+    except asyncpg.LockNotAvailableError:
+        return False
+    return True
+
+
+async def lock_placement_shared(connection: Connection) -> None:
+    """Keep new topologies out until the transaction ends: what is read of the placement afterwards is in force.
+
+    Taken by each batch before anything else, in a statement of its own: one that also read the epoch could read the one
+    from before the lock was there.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock_shared($1, $2)", *_PLACEMENT_LOCK)
+
+
+async def insert(connection: Connection, topology: Topology, joining: Collection[str]) -> None:
+    """Put a topology in force, with rows for the shards that have none."""
     await connection.execute(
         "INSERT INTO topologies (epoch, document) VALUES ($1, $2)",
         topology.epoch,
         wire_topology.encode(topology).decode(),
     )
     await connection.execute(
-        "INSERT INTO shards (id) SELECT unnest($1::text[]) ON CONFLICT (id) DO NOTHING",
+        """
+        INSERT INTO shards (id, is_joining) SELECT id, id = ANY ($2::text[]) FROM unnest($1::text[]) AS id
+        ON CONFLICT (id) DO NOTHING
+        """,
         [shard.id for shard in topology.shards],
+        list(joining),
     )
+    await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
+
+
+async def is_move_under_way(connection: Connection) -> bool:
+    """Whether links are moved, or are about to be, or are still cleaned up after."""
+    is_it: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM moves WHERE ended_at IS NULL)")
+    return is_it
