@@ -12,6 +12,7 @@ import crawleruseragents
 from ua_parser.loaders import load_lazy_builtins
 
 from wire import record
+from wire.topology import points_of
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS = {character: value for value, character in enumerate(ALPHABET)}
@@ -135,11 +136,11 @@ def xxh64(data: bytes) -> int:
 class Ring:
     """A sorted list of points and a binary search."""
 
-    def __init__(self, shards: Sequence[tuple[str, int]], virtual_nodes: int) -> None:
+    def __init__(self, shards: Sequence[tuple[str, float]], virtual_nodes: int) -> None:
         placed = sorted(
             (xxh64(f"{shard_id}#{n}".encode()), shard_id, index)
             for index, (shard_id, weight) in enumerate(shards)
-            for n in range(virtual_nodes * weight)
+            for n in range(points_of(weight, virtual_nodes))
         )
         self._points = [point for point, _, _ in placed]
         self._owners = [index for _, _, index in placed]
@@ -148,6 +149,18 @@ class Ring:
         """The index of the shard that owns the hash."""
         at = bisect.bisect_left(self._points, key_hash)
         return self._owners[at % len(self._owners)]
+
+    def moved(self, other: "Ring") -> list[tuple[int, int, int, int]]:
+        """The ranges of hashes whose owner is another one on `other`."""
+        found: list[tuple[int, int, int, int]] = []
+        first = 0
+        for last in sorted({*self._points, *other._points, _MASK}):
+            source, target = self.shard(last), other.shard(last)
+            if source != target:
+                begin = found.pop()[0] if found and found[-1][1:] == (first - 1, source, target) else first
+                found.append((begin, last, source, target))
+            first = last + 1
+        return found
 
 
 # ---- edge._cache

@@ -3,6 +3,7 @@
 request ──▶ BlackSheep router ──▶ _handle: key, query, body ──▶ a feature's service ──▶ PostgreSQL
                                                                           │ commit, then wake()
 outbox ◀── LISTEN ── Projector ──▶ shards ◀── Keeper (one a shard) ◀── Housekeeper
+                                   shards ◀── Driver of moves (one in all control processes)
                                      │
                                      └─ clicks ──▶ Consumer (one a shard) ──▶ Intake ──▶ PostgreSQL
 """
@@ -41,6 +42,9 @@ from control.links import tasks as links_tasks
 from control.links.service import Links
 from control.log import Logger
 from control.metrics import Metrics
+from control.moves.driver import Tools as MoveTools
+from control.moves.tasks import WORKS, Driver
+from control.moves.tasks import options_of as move_options_of
 from control.projection import api as projection_api
 from control.projection.acknowledgement import Acknowledgements
 from control.projection.batch import BatchResult
@@ -78,6 +82,7 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
     consumers = Consumers(
         _tools(config, database, intake, metrics), background, retention.keep_of(config), topology_bell
     )
+    driver = Driver(_move_tools(config, database, edges, metrics, log))
     state = system.State(
         database=database, metrics=metrics, background=background, housekeeper=housekeeper, edges=edges
     )
@@ -96,6 +101,7 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
         background.start("outbox listener", projector.listen)
         background.start("topology", housekeeper.follow_topology)
         background.start("tidy", housekeeper.tidy)
+        background.start("moves", driver.run)
         background.start("clicks tail", audience.run)
         background.start("purge", partial(links_tasks.purge, database))
         background.start("click topology", consumers.follow_topology)
@@ -119,6 +125,17 @@ def _tools(config: ControlConfig, database: Database, intake: Intake, metrics: M
         metrics=metrics,
         claim_idle_ms=config.clicks_claim_idle_ms,
         offer=Tail().offer,
+    )
+
+
+def _move_tools(config: ControlConfig, database: Database, edges: Edges, metrics: Metrics, log: Logger) -> MoveTools:
+    return MoveTools(
+        database=database,
+        edges=edges,
+        works=WORKS,
+        options=move_options_of(config),
+        log=log,
+        on_end=lambda phase: metrics.moves_ended.add(phase=phase),
     )
 
 

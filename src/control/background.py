@@ -66,7 +66,7 @@ class Background:
         task = self._tasks.pop(name, None)
         self.pulses.pop(name, None)
         if task is not None:
-            await _end(task)
+            await end(task)
 
     async def stop(self) -> None:
         """End every task."""
@@ -74,7 +74,7 @@ class Background:
             await self.stop_one(name)
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def end(task: asyncio.Task[None]) -> None:
     """Cancel, again and again: a cancellation can get lost on its way.
 
     1. A command has just been sent; asyncio.wait_for, by which redis-py sends, is about to hand over its result.

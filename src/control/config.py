@@ -31,6 +31,11 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     clicks_dead_days: Days = 90
     clicks_dead_max: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     clicks_writers_days: Days = 400
+    moves_soak_s: Annotated[int, Meta(ge=1, le=604_800)] = 60
+    moves_copy_links_s: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    moves_remove_links_s: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    moves_latency_ms: Annotated[int, Meta(ge=1, le=1000)] = 20
+    moves_lost_after_s: Annotated[int, Meta(ge=1, le=86_400)] = 300
     clicks_claim_idle_ms: Annotated[int, Meta(ge=1000, le=3_600_000)] = 30_000
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

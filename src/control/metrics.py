@@ -136,6 +136,17 @@ class Metrics:
         self.geo_refusals = Value(
             "pointsman_geo_refusals_total", "counter", "Times that the file of places could not be taken."
         )
+        self.move_under_way = Value("pointsman_move_under_way", "gauge", "1 while links are being moved.")
+        self.move_progress = Value("pointsman_move_progress", "gauge", "How far the move under way is, of 0 to 1.")
+        self.move_waits = Value(
+            "pointsman_move_waits_seconds", "gauge", "For how long the move under way has been waiting for something."
+        )
+        self.move_leftovers = Value(
+            "pointsman_move_leftovers", "gauge", "Links that moves could not remove, or not yet, from where they were."
+        )
+        self.moves_ended = Value(
+            "pointsman_moves_ended_total", "counter", "Moves that this process has ended, by phase."
+        )
         self.clicks = ClickMetrics()
         self.task_failures = Value("pointsman_task_failures", "gauge", "Failures in a row of a background task.")
 

@@ -12,6 +12,7 @@ from control.db import Database
 from control.errors import Error
 from control.http import Call, NoQuery, Reply, Route
 from control.metrics import CONTENT_TYPE, Metrics
+from control.moves import store as move_store
 from control.projection import store as projection_store
 from control.projection.tasks import Housekeeper
 from control.shards import store as shard_store
@@ -102,6 +103,7 @@ async def _measure(state: State) -> None:
         async with state.database.connection() as connection:
             backlog = await projection_store.backlog(connection, BACKLOG_COUNTED_MAX)
             dead_frames = await clicks.count_dead(connection)
+            moves = await move_store.gauges(connection)
     except Error as error:
         metrics.database_up.set(0)
         metrics.problems.add(code=error.code)
@@ -111,5 +113,9 @@ async def _measure(state: State) -> None:
     metrics.outbox.set(backlog.waiting, state="waiting")
     metrics.outbox.set(backlog.set_aside, state="set_aside")
     metrics.outbox_oldest.set(backlog.oldest_s)
+    metrics.move_under_way.set(moves.under_way)
+    metrics.move_progress.set(moves.progress)
+    metrics.move_waits.set(moves.waits_s)
+    metrics.move_leftovers.set(moves.leftovers)
     for reason, count in dead_frames.items():
         metrics.clicks.dead_kept.set(count, reason=reason)

@@ -26,7 +26,8 @@ from control.shards.current import CurrentPlacement
 
 
 async def _stop_and_write(connection: ShardConnection, writes: Sequence[Write], base_seq: int) -> int:
-    batch.write_batch = write_batch  # those to the other shards are sent when it is awake again
+    # The writes to the other shards are sent when it is awake again.
+    batch.write_batch = write_batch  # type: ignore[attr-defined]
     os.kill(os.getpid(), signal.SIGSTOP)
     return await write_batch(connection, writes, base_seq)
 
@@ -40,7 +41,7 @@ async def main(url: str) -> None:
     await writers.follow(topology)
     while not all(writers.get(shard.id) for shard in topology.shards):  # noqa: ASYNC110  (no signal)
         await asyncio.sleep(0.01)
-    batch.write_batch = _stop_and_write
+    batch.write_batch = _stop_and_write  # type: ignore[attr-defined]
     projector = Projector(database, writers, CurrentPlacement(), Bell(), lambda _: None)
     try:
         await projector.run(Pulse("projector", structlog.get_logger()))

@@ -1,6 +1,5 @@
 """Shards that join are adopted and left to their move; shards that leave are told, emptied and forgotten."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -272,7 +271,7 @@ def test_keeper_of_a_shard_that_was_forgotten_does_nothing(database_url: str, se
             with pytest.raises(Error, match="forgotten"):
                 await recovery.begin_fill(connection, shard)
             assert not await publication.publish(connection, shard, observed)
-        await asyncio.gather(shard.close())
+        await shard.close()
 
     play(database_url, servers[:2], work)
 
@@ -280,5 +279,5 @@ def test_keeper_of_a_shard_that_was_forgotten_does_nothing(database_url: str, se
 def held_raw(server: RedisServer, code: str) -> bytes | None:
     """The bytes of a link's key."""
     with redis.Redis.from_url(server.url) as client:
-        data: bytes | None = client.get(keys.link_key(1, code))  # type: ignore[assignment]
+        data: bytes | None = client.get(keys.link_key(1, code))
         return data

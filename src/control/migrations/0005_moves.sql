@@ -9,9 +9,15 @@ CREATE TABLE moves (
     shard_id text NOT NULL,
     phase text NOT NULL,
     phase_since timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- What the operator has asked for; the driver acts upon it.
     is_paused boolean NOT NULL DEFAULT false,
+    wanted text CHECK (wanted IN ('abort', 'reverse')),
+    lost text[] NOT NULL DEFAULT '{}',
+    is_reversed boolean NOT NULL DEFAULT false,
     waits_for text,
+    waits_since timestamptz,
     error text,
+    -- The token of the driver: it rises with each one, and only the newest may change the row.
     driver bigint NOT NULL DEFAULT 0,
     epoch bigint NOT NULL DEFAULT 0,
     before text NOT NULL,

@@ -1,6 +1,6 @@
 """The commands that write to one shard: records, batch numbers, documents with the fence, and the sweep."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Final
 
@@ -14,11 +14,11 @@ KEYS_PER_CALL: Final = 250
 _SCRIPTS: Final = ("write", "number", "publish", "sweep")
 
 
-async def connect_writer(shard_id: str, url: str) -> ShardConnection:
-    """A connection with this module's scripts loaded."""
+async def connect_writer(shard_id: str, url: str, more: Mapping[str, str] | None = None) -> ShardConnection:
+    """A connection with this module's scripts loaded, and with `more` of them, by name."""
     folder = resources.files("control.projection")
     scripts = {name: (folder / f"{name}.lua").read_text(encoding="utf-8") for name in _SCRIPTS}
-    return await connect(shard_id, url, scripts)
+    return await connect(shard_id, url, {**scripts, **(more or {})})
 
 
 async def write(connection: ShardConnection, writes: Sequence[Write]) -> None:

@@ -42,10 +42,14 @@ class ShardConnection:
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """The replies to commands that are sent together, in order; an error reply among them closes the connection."""
+        return await self.exchange(self._connection.pack_commands(commands), len(commands))
+
+    async def exchange(self, packed: Sequence[bytes], replies: int) -> list[Any]:
+        """The same for commands that are packed already, as so many replies expect."""
         if not self._is_open:
             raise Error("shard_unavailable", f"the connection to shard {self.shard_id} is closed")
         try:
-            return await self._exchange(commands)
+            return await self._exchange(packed, replies)
         except (RedisError, OSError, TimeoutError) as error:
             await self.close()
             raise Error("shard_unavailable", f"shard {self.shard_id} does not answer: {error}") from error
@@ -63,9 +67,8 @@ class ShardConnection:
         """Connect, learn the run id and load the scripts by name; called once, by `connect`."""
         try:
             await self._connection.connect()  # type: ignore[no-untyped-call]
-            replies = await self._exchange(
-                [("INFO", "server"), *(("SCRIPT", "LOAD", text) for text in scripts.values())]
-            )
+            commands = [("INFO", "server"), *(("SCRIPT", "LOAD", text) for text in scripts.values())]
+            replies = await self._exchange(self._connection.pack_commands(commands), len(commands))
         except (RedisError, OSError, TimeoutError) as error:
             await self.close()
             raise Error("shard_unavailable", f"shard {self.shard_id} cannot be reached: {error}") from error
@@ -76,9 +79,9 @@ class ShardConnection:
         self.scripts = dict(zip(scripts, replies[1:], strict=True))
         self._is_open = True
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
-        await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
-        return [await self._connection.read_response() for _ in commands]
+    async def _exchange(self, packed: Sequence[bytes], replies: int) -> list[Any]:
+        await self._connection.send_packed_command(packed, check_health=False)
+        return [await self._connection.read_response() for _ in range(replies)]
 
 
 async def connect(shard_id: str, url: str, scripts: dict[str, str] | None = None) -> ShardConnection:

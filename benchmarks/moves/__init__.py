@@ -1,0 +1,1 @@
+"""How fast links are copied from one shard to another."""

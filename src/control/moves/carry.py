@@ -1,0 +1,156 @@
+"""Copying: every link of the arcs that move is written to its new owner.
+
+Links that change meanwhile are written there by the projectors too; compare-and-set by version settles which was later.
+Rows of deleted links are copied as tombstones, which keep a late write of the link from bringing it back.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+from control.errors import Error
+from control.moves import reading
+from control.moves._pages import Batch
+from control.moves.arcs import Range, Walk, by_target, width
+from control.moves.connections import connect_known, shard_of
+from control.moves.reading import Border, Passage
+from control.moves.throttle import Throttle, probing
+from control.moves.work import Done, Job, Progress, Result, Waits
+from control.projection import recovery, store
+from control.shards.connection import ShardConnection
+
+# Of so many links of a target that no record can hold is said which; all are counted.
+FAULTY_KEPT: Final = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class Copy:
+    """How far the copy to one shard is. It holds for one process: what another one was given, it may have lost."""
+
+    run_id: str = ""
+    done: int | None = None  # the last hash of what is done
+    fraction: float = 0.0
+    rows: int = 0
+    faulty_count: int = 0
+    faulty: list[tuple[int, str]] = field(default_factory=list)
+    is_done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """The copies to all targets."""
+
+    ranges: Mapping[str, list[Range]]
+    by_target: dict[str, Copy]
+
+    def progress(self, throttle: Throttle) -> Progress:
+        """What people are shown."""
+        copies = self.by_target.values()
+        total = sum(map(width, self.ranges.values()))
+        done = sum(copy.fraction * width(self.ranges[target]) for target, copy in self.by_target.items())
+        counts = {"rows": sum(copy.rows for copy in copies), "faulty": sum(copy.faulty_count for copy in copies)}
+        return Progress(fraction=done / max(1, total), counts=counts | throttle.counts)
+
+    @property
+    def detail(self) -> dict[str, object]:
+        """What the history of the move keeps."""
+        faulty = [item for copy in self.by_target.values() for item in copy.faulty]
+        return {
+            "rows": {target: copy.rows for target, copy in self.by_target.items()},
+            "faulty": sum(copy.faulty_count for copy in self.by_target.values()),
+            "first_faulty": [{"link_id": link_id, "reason": reason} for link_id, reason in faulty[:FAULTY_KEPT]],
+        }
+
+
+async def copy(job: Job) -> Result:
+    """Copy to one target after the other; one that fails does not keep the others from being filled.
+
+    A number is taken behind all that was written to a target, when all targets have everything: by it the target can be
+    repaired after a restart like any other shard. One that is another process by then has its copy begun anew.
+    """
+    copies = _copies(job)
+    throttle = Throttle(job.pace, asyncio.get_running_loop().time())
+    waits: dict[str, str] = {}
+    for target in copies.by_target:
+        try:
+            await _copy_to(job, target, copies, throttle)
+        except Error as error:
+            if error.code != "shard_unavailable":
+                raise
+            waits[target] = error.message
+    if waits:
+        return Waits(reason="; ".join(waits.values()))
+    for target, held in copies.by_target.items():
+        if not await _raise_floor(job, target, held.run_id):
+            copies.by_target[target] = Copy()
+            waits[target] = f"shard {target} was restarted while others were copied to; its copy begins anew"
+    if waits:
+        await job.report(_cursor(copies), copies.progress(throttle))
+        return Waits(reason="; ".join(waits.values()))
+    return Done(detail=copies.detail)
+
+
+def _copies(job: Job) -> Copies:
+    """Where the last call has stopped."""
+    ranges = {target: found for target, found in by_target(job.arcs).items() if target not in job.lost}
+    held = job.cursor.get("targets", {})
+    return Copies(ranges, {target: Copy(**held.get(target, {})) for target in ranges})
+
+
+def _cursor(copies: Copies) -> dict[str, object]:
+    return {"targets": {target: asdict(held) for target, held in copies.by_target.items()}}
+
+
+async def _copy_to(job: Job, target: str, copies: Copies, throttle: Throttle) -> None:
+    shard = shard_of(job.placement.topology, target)
+    connection = await connect_known(job.database, shard)
+    try:
+        if copies.by_target[target].run_id != connection.run_id:
+            copies.by_target[target] = Copy(run_id=connection.run_id)
+        if not copies.by_target[target].is_done:
+            async with probing(throttle, [shard]):
+                await _carry(job, connection, copies, throttle)
+    finally:
+        await connection.close()
+
+
+async def _carry(job: Job, shard: ShardConnection, copies: Copies, throttle: Throttle) -> None:
+    ranges = copies.ranges[shard.shard_id]
+    held = copies.by_target[shard.shard_id]
+    total = width(ranges)
+
+    async def report() -> None:
+        await job.report(_cursor(copies), copies.progress(throttle))
+
+    async def write(batch: Batch) -> None:
+        await throttle.take(batch.count, report)
+        commands = batch.commands
+        await shard.exchange(commands, len(commands))
+
+    async def on_done(border: Border | None) -> None:
+        if border is not None:
+            held.done = border.last
+            held.fraction = border.width_done / total
+            held.rows += border.rows
+            held.faulty_count += border.faulty_count
+            held.faulty += border.faulty[: FAULTY_KEPT - len(held.faulty)]
+        await report()
+
+    async with job.database.dedicated() as rows:
+        await reading.prepare(rows)
+        walk = Walk(ranges, held.done, await store.links_estimate(rows))
+        await Passage(rows, walk, throttle, shard.scripts["write"]).go(write, on_done)
+    held.is_done = True
+    await report()
+
+
+async def _raise_floor(job: Job, target: str, run_id: str) -> bool:
+    """False if the target is another process than the one that was written."""
+    shard = await connect_known(job.database, shard_of(job.placement.topology, target))
+    try:
+        async with job.database.transaction() as connection:
+            await job.hold(connection)
+            return await recovery.raise_floor(connection, shard, run_id)
+    finally:
+        await shard.close()

@@ -1,0 +1,133 @@
+"""Links whose keys differed when a page was compared: looked at again, and repaired if they still differ.
+
+Most differences are no faults but changes on their way: PostgreSQL was read before a change, a shard after it, or the
+other way round. So the shards are read again between two reads of PostgreSQL, until the answer is beyond doubt.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from control.db import Connection
+from control.errors import Error
+from control.moves import expected
+from control.moves.expected import Expected
+from control.projection import shard_writer
+from control.projection.model import TOMBSTONE_TTL_MS, Write
+from control.shards.connection import ShardConnection
+
+# A change takes milliseconds from its commit to the shards, on a busy day a second.
+LOOK_INTERVAL_S: Final = 0.1
+LOOKS_MAX: Final = 50
+# More is no drift but a fault that repairing does not mend: a shard that forgets, a database from an old backup.
+REPAIRS_MAX: Final = 1000
+KEYS_PER_MGET: Final = 500
+
+
+class TooManyRepairs(Exception):  # noqa: N818  (a finding)
+    """More is wrong than is repaired."""
+
+
+@dataclass(slots=True)
+class Repairs:
+    """What was repaired in a verification."""
+
+    lacking: int = 0  # was missing or old
+    forced: int = 0  # was newer than PostgreSQL, or of the same version and different
+
+    def count(self, lacking: int, forced: int) -> None:
+        """What is about to be repaired; raises TooManyRepairs."""
+        self.lacking += lacking
+        self.forced += forced
+        if self.lacking + self.forced > REPAIRS_MAX:
+            raise TooManyRepairs
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One key at one shard, to be compared with what PostgreSQL said `before`."""
+
+    shard: ShardConnection
+    before: Expected
+    wrong: bytes | None = None  # what made it wrong at the look before
+
+    @property
+    def key(self) -> bytes:
+        """The key."""
+        return self.before.write.key
+
+
+async def settle(
+    connection: Connection, looks: Iterable[Look], repairs: Repairs, pause: Callable[[], Awaitable[None]]
+) -> dict[bytes, Expected | None]:
+    """Look until every key is right, and repair what is not; returns what each holds now, None for a purged link.
+
+    Raises TooManyRepairs before it repairs too much, and Error("shard_unavailable") for changes that do not arrive.
+    `pause` is called between two looks.
+    """
+    settled: dict[bytes, Expected | None] = {}
+    still_open = list(looks)
+    for _ in range(LOOKS_MAX):
+        still_open = await _look(connection, still_open, settled, repairs)
+        if not still_open:
+            return settled
+        await pause()
+        await asyncio.sleep(LOOK_INTERVAL_S)
+    raise Error(
+        "shard_unavailable",
+        f"{len(still_open)} changes have not reached shard {still_open[0].shard.shard_id}; see the outbox's backlog",
+    )
+
+
+async def _look(
+    connection: Connection, looks: Sequence[Look], settled: dict[bytes, Expected | None], repairs: Repairs
+) -> list[Look]:
+    """Read the keys, then their rows; judge and repair. Returns what is to be looked at again."""
+    held = await _held(looks)
+    rows = await expected.read(connection, list({look.key for look in looks}))
+    again: list[Look] = []
+    writes: dict[ShardConnection, list[Write]] = {}
+    forced: list[tuple[ShardConnection, Write, bytes]] = []
+    for look, value in zip(looks, held, strict=True):
+        after = settled[look.key] = rows.get(look.key)
+        verdict = expected.judge(look.before, value, after)
+        if verdict == "right" or after is None:
+            continue
+        again.append(Look(look.shard, after, value if verdict == "wrong" else None))
+        if verdict == "lacking":
+            writes.setdefault(look.shard, []).append(after.write)
+        elif verdict == "wrong" and value is not None and value == look.wrong:
+            forced.append((look.shard, after.write, value))
+    repairs.count(sum(map(len, writes.values())), len(forced))
+    for shard, items in writes.items():
+        await shard_writer.write(shard, items)
+    for shard, write, value in forced:
+        await _force(shard, write, value)
+    return again
+
+
+async def _held(looks: Sequence[Look]) -> list[bytes | None]:
+    """What the shards hold for each look, in order."""
+    by_shard: dict[ShardConnection, list[int]] = {}
+    for index, look in enumerate(looks):
+        by_shard.setdefault(look.shard, []).append(index)
+    held: list[bytes | None] = [None] * len(looks)
+    for shard, indexes in by_shard.items():
+        values = await mget(shard, [looks[index].key for index in indexes])
+        for index, value in zip(indexes, values, strict=True):
+            held[index] = value
+    return held
+
+
+async def mget(shard: ShardConnection, link_keys: Sequence[bytes]) -> list[bytes | None]:
+    """The values of the keys, however many they are."""
+    replies = await shard.pipeline(
+        [("MGET", *link_keys[start : start + KEYS_PER_MGET]) for start in range(0, len(link_keys), KEYS_PER_MGET)]
+    )
+    return [value for values in replies for value in values]
+
+
+async def _force(shard: ShardConnection, write: Write, held: bytes) -> None:
+    """Put PostgreSQL's record in the place of `held`, unless that has changed meanwhile."""
+    await shard.execute("EVALSHA", shard.scripts["force"], 1, write.key, held, write.data, TOMBSTONE_TTL_MS)
