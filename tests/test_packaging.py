@@ -64,7 +64,10 @@ def test_the_wheel_works_outside_the_repository(delivered: Path, tmp_path: Path)
     install = (sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel))
     subprocess.run(install, check=True, capture_output=True)
     assert "migrate" in _run(tmp_path, str(python.parent / "pointsman"), "--help")
-    code = "import edge._fast; print(edge._fast.__file__); from control.migrations import available; assert available()"
+    code = (
+        "import edge._fast, control.clicks._fold, control.moves._pages; print(edge._fast.__file__); "
+        "from control.migrations import available; assert available()"
+    )
     assert _run(tmp_path, str(python), "-c", code).startswith(str(tmp_path))
 
 

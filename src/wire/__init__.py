@@ -1,7 +1,8 @@
 """Formats that two processes must agree on, and nothing else.
 
 Owns no data. Redis key names (`keys`), the link record (`record`), the topology document (`topology`), a shard's fence
-(`fence`), the table of domains (`domains`) and an edge's heartbeat (`heartbeat`).
+(`fence`), the table of domains (`domains`) and an edge's heartbeat (`heartbeat`). For compiled code
+there is the hash that decides which shard a key is on (`_xxh64`).
 
 Invariants:
 - every format starts with a version byte; an unknown version raises `FormatError`, it is never guessed;
