@@ -42,8 +42,10 @@ from control.links import tasks as links_tasks
 from control.links.service import Links
 from control.log import Logger
 from control.metrics import Metrics
+from control.moves import api as moves_api
 from control.moves.driver import Tools as MoveTools
-from control.moves.tasks import WORKS, Driver
+from control.moves.service import Moves
+from control.moves.tasks import WORKS, Driver, speed_of
 from control.moves.tasks import options_of as move_options_of
 from control.projection import api as projection_api
 from control.projection.acknowledgement import Acknowledgements
@@ -51,8 +53,10 @@ from control.projection.batch import BatchResult
 from control.projection.keeper import Tools as KeeperTools
 from control.projection.tasks import Housekeeper, Projector
 from control.projection.writers import Writers
+from control.shards import api as shards_api
 from control.shards.current import CurrentPlacement
 from control.shards.edges import Edges
+from control.shards.registry import Registry
 from control.streaming import Stream, follow
 from control.tags import api as tags_api
 from control.tags.service import Tags
@@ -87,7 +91,8 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
         database=database, metrics=metrics, background=background, housekeeper=housekeeper, edges=edges
     )
     routes = links_api.routes(links, acknowledgements) + projection_api.routes(database)
-    routes += tags_api.routes(Tags(database))
+    routes += tags_api.routes(Tags(database)) + shards_api.routes(Registry(database, edges))
+    routes += moves_api.routes(Moves(database, driver.wake, speed_of(config)))
     audience = Audience(database, background, metrics)
     exports = Exports(database, are_rows_kept=config.clicks_raw == "on")
     routes += clicks_api.routes(database) + clicks_streamed.routes(database, audience, exports)

@@ -12,9 +12,10 @@ from control.auth.commands import key
 from control.clicks.commands import clicks
 from control.errors import Error
 from control.links.commands import link
+from control.moves.commands import move
 from control.projection.commands import project
 from control.server import serve
-from control.shards.commands import topology
+from control.shards.commands import edges, shard, topology
 
 
 class Commands(click.Group):
@@ -66,4 +67,7 @@ main.add_command(clicks)
 main.add_command(key)
 main.add_command(link)
 main.add_command(topology)
+main.add_command(shard)
+main.add_command(move)
+main.add_command(edges)
 main.add_command(project)

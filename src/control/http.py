@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs
 
 import msgspec
 from blacksheep import Content, Request, Response, StreamedContent
@@ -64,6 +65,19 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "too_many_exports": Problem(503, "Too many exports are under way"),
     "too_many_tails": Problem(503, "Too many clients follow the clicks"),
     "tag_not_found": Problem(404, "There is no such tag"),
+    "shard_unknown": Problem(404, "There is no such shard"),
+    "shard_exists": Problem(409, "There is such a shard already"),
+    "shard_unreachable": Problem(422, "The new shard does not answer"),
+    "shard_answers": Problem(409, "The shard is not lost"),
+    "topology_missing": Problem(409, "There are no shards yet"),
+    "topology_invalid": Problem(422, "No topology can hold this"),
+    "topology_moves": Problem(409, "The topology has two rings"),
+    "topology_changed": Problem(409, "The topology has been changed meanwhile"),
+    "ring_empty": Problem(409, "No shard would hold links"),
+    "move_under_way": Problem(409, "A move is under way"),
+    "move_empty": Problem(409, "Nothing would move"),
+    "move_unknown": Problem(404, "There is no such move"),
+    "move_phase": Problem(409, "The move's phase does not allow this"),
     "route_not_found": Problem(404, "There is nothing at this path"),
     "method_not_allowed": Problem(405, "The path does not take this method"),
     "key_missing": Problem(401, "An API key is needed"),
@@ -73,7 +87,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "not_ready": Problem(503, "The service is not ready"),
     "internal": Problem(500, "Something went wrong inside"),
 }
-SUCCESS: Final = {"ok": 200, "created": 201, "no_content": 204}
+SUCCESS: Final = {"ok": 200, "created": 201, "accepted": 202, "no_content": 204}
 _UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _WRONG_TYPE: Final = re.compile(r"Expected `[^`]*`, got `[^`]*`")
@@ -93,13 +107,15 @@ class Call:
 
 @dataclass(slots=True, kw_only=True)
 class Reply:
-    """A handler's answer. `value` is encoded as JSON, but bytes are sent as they are; None has no body.
+    """A handler's answer. `value` is encoded as JSON, but bytes are sent as they are; None has no body. `is_dry`: it is
+    the answer to a dry run.
 
     With `stream` the answer is its chunks instead. One that `is_endless` ends when the process stops. `file_name` is
     what a browser stores it as.
     """
 
     value: Any = None
+    is_dry: bool = False
     etag: int | None = None
     location: str | None = None
     content_type: bytes = JSON
@@ -125,6 +141,7 @@ class Route:
     body: type[msgspec.Struct] | None = None
     reply: Any = None
     success: str = "ok"
+    dry_reply: Any = None  # what a dry run answers, with 200, if the route has one
     problems: tuple[str, ...] = ()
     is_public: bool = False
     has_if_match: bool = False
@@ -154,7 +171,8 @@ def response_of(route: Route, reply: Reply) -> Response:
         response = Response(SUCCESS["no_content"])
     else:
         data = reply.value if isinstance(reply.value, bytes) else msgspec.json.encode(reply.value)
-        response = Response(SUCCESS[route.success], content=Content(reply.content_type, data))
+        status = SUCCESS["ok" if reply.is_dry else route.success]
+        response = Response(status, content=Content(reply.content_type, data))
     if reply.etag is not None:
         response.add_header(b"etag", b'"%d"' % reply.etag)
     if reply.location is not None:
@@ -208,7 +226,9 @@ def header(request: Request, name: bytes) -> str | None:
 
 def _query(route: Route, request: Request) -> Any:
     values = {}
-    for name, given in request.query.items():
+    # Not request.query: it leaves out what is empty, so `?dry_run=` would be taken for a request without it.
+    query = parse_qs((request.url.query or b"").decode(errors="replace"), keep_blank_values=True)
+    for name, given in query.items():
         if len(given) != 1:
             raise Error("query_invalid", f"the query parameter {name} is given {len(given)} times")
         values[name] = given[0]

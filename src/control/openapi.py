@@ -35,7 +35,8 @@ class ProblemBody(msgspec.Struct, frozen=True):
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of `routes`."""
-    types = [ProblemBody, *(kind for route in routes for kind in (route.body, route.reply) if kind is not None)]
+    used = (kind for route in routes for kind in (route.body, route.reply, route.dry_reply))
+    types = [ProblemBody, *(kind for kind in used if kind is not None)]
     schemas, components = msgspec.json.schema_components(types, ref_template=_COMPONENTS)
     by_type = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -107,6 +108,9 @@ def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     if route.streams:
         success["content"] = {kind.decode(): {"schema": {"type": "string"}} for kind in route.streams}
     responses: dict[str, Any] = {str(SUCCESS[route.success]): success}
+    if route.dry_reply is not None:
+        content = {"application/json": {"schema": schemas[route.dry_reply]}}
+        responses[str(SUCCESS["ok"])] = {"description": "A dry run: nothing was changed", "content": content}
     if route.may_be_empty:
         responses[str(SUCCESS["no_content"])] = {"description": route.summary}
     by_status: dict[int, list[str]] = {}

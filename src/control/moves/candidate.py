@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from control.errors import Error
+from control.shards.addresses import redacted
 from control.shards.connection import connect
 from wire.topology import Shard
 
@@ -47,13 +48,13 @@ def warnings(shard: Shard, candidate: Candidate) -> list[str]:
     """What the operator should know of the server before it becomes a shard."""
     found = []
     if _version(candidate.version) < REDIS_VERSION_MIN:
-        found.append(f"{shard.url} is Redis {candidate.version}; edges need 6.0 or newer to hear of changes")
+        found.append(f"{redacted(shard.url)} is Redis {candidate.version}; edges need 6.0 or newer to hear of changes")
     if candidate.policy != "noeviction":
         found.append(
-            f"{shard.url} has maxmemory-policy {candidate.policy}; set noeviction, or links will be answered 404"
+            f"{redacted(shard.url)} has maxmemory-policy {candidate.policy}; set noeviction, or links are answered 404"
         )
     if candidate.keys:
-        found.append(f"{shard.url} holds {candidate.keys} keys; those that begin with l: will be removed")
+        found.append(f"{redacted(shard.url)} holds {candidate.keys} keys; those that begin with l: will be removed")
     return found
 
 

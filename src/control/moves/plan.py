@@ -13,6 +13,8 @@ from control.moves import documents
 from control.moves.model import MoveRequest, Plan, PlanPair
 from control.moves.steps import Document
 from control.moves.work import Arc
+from control.shards import addresses
+from control.shards.addresses import redacted
 from wire import FormatError
 from wire import topology as wire_topology
 from wire.topology import WEIGHT_MAX, Shard, Topology
@@ -98,16 +100,12 @@ def new_shard(before: Topology, request: MoveRequest) -> Shard | None:
         return None
     shard_id = request.shard_id if request.kind == "add" else request.new_id
     if shard_id is None:
-        raise Error("topology_invalid", "give the new shard an id", pointer="/new_id")
+        raise Error("topology_invalid", "give the new shard an id", pointer="/id")
     if request.url is None:
         raise Error("topology_invalid", "give the URL of the new shard, like redis://10.0.0.4", pointer="/url")
-    for shard in before.shards:
-        if shard.id == shard_id:
-            raise Error("shard_exists", f"there is a shard {shard_id} already; choose another id")
-        if request.url in (shard.url, *shard.replicas):
-            raise Error(
-                "shard_exists", f"{request.url} is shard {shard.id} already; each shard needs a Redis of its own"
-            )
+    if any(shard.id == shard_id for shard in before.shards):
+        raise Error("shard_exists", f"there is a shard {shard_id} already; choose another id", pointer="/id")
+    _check_addresses(before.shards, request.url, request.replicas)
     if request.kind == "replace":
         old = _held(before.shards, request.shard_id)
         weight, place = old.weight, old.ring_name
@@ -122,6 +120,23 @@ def new_shard(before: Topology, request: MoveRequest) -> Shard | None:
         weight=weight,
         place="" if place == shard_id else place,
     )
+
+
+def _check_addresses(shards: Iterable[Shard], url: str, replicas: Iterable[str]) -> None:
+    """Each shard, and each replica of one, is a Redis of its own."""
+    taken = {known: shard.id for shard in shards for known in (shard.url, *shard.replicas)}
+    new = set()
+    for address, pointer in ((url, "/url"), *((replica, "/replicas") for replica in replicas)):
+        addresses.check(address, pointer)
+        if address in taken:
+            raise Error(
+                "shard_exists",
+                f"{redacted(address)} is of shard {taken[address]} already; each needs a Redis of its own",
+                pointer=pointer,
+            )
+        if address in new:
+            raise Error("topology_invalid", f"{redacted(address)} stands there twice", pointer=pointer)
+        new.add(address)
 
 
 def _with_new(shards: tuple[Shard, ...], request: MoveRequest) -> tuple[Shard, ...]:

@@ -46,7 +46,10 @@ class Moves:
 
     async def start(self, request: MoveRequest) -> Move:
         """Plan the move and start it; raises Error("move_under_way") while there is another one."""
-        planned = await self.plan(request)
+        return await self.carry_out(await self.plan(request))
+
+    async def carry_out(self, planned: Plan) -> Move:
+        """Start the move that was planned; raises Error("topology_changed") for a plan that does not hold any more."""
         async with self._database.transaction() as connection:
             await _check_free(connection)
             if await shard_store.current_epoch(connection) != planned.before.epoch:
@@ -134,7 +137,9 @@ class Moves:
         async with self._database.connection() as connection:
             held = await store.shard_of_run(connection, found.run_id)
         if held is not None:
-            raise Error("shard_exists", f"the server at {shard.url} is shard {held} already; each shard needs its own")
+            raise Error(
+                "shard_exists", f"the server of {shard.id} is shard {held} already; each needs its own", pointer="/url"
+            )
         return candidate.warnings(shard, found)
 
 
@@ -169,7 +174,9 @@ async def _check_free(connection: Connection) -> None:
 
 def _under_way(move_id: int | None) -> Error:
     name = "another move" if move_id is None else f"move {move_id}"
-    return Error("move_under_way", f"{name} is under way; there is one at a time, and each starts from where it ends")
+    return Error(
+        "move_under_way", f"{name} is under way, and there is one at a time; `pointsman move watch` shows how far it is"
+    )
 
 
 async def _topology(connection: Connection) -> Topology:

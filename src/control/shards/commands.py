@@ -1,10 +1,26 @@
-"""pointsman topology …"""
+"""pointsman topology …, shard list, edges. What moves links is in `control.moves.commands`, under `shard` too."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
 
 import click
+from rich.console import Console
 
-from control import command
-from control.shards import service
+from control import command, log
+from control.background import Background
+from control.config import ControlConfig
+from control.db import Database
+from control.shards import service, sheets
+from control.shards.addresses import redacted
+from control.shards.edges import Edges, EdgeWatch
+from control.shards.registry import LOOK_TIMEOUT_S, Registry, ask_all
+from control.shards.view import EdgeView, ShardView
+from wire import heartbeat
 from wire.topology import Shard
+
+# On a small shard heartbeats are found at once; on a large one every worker has written its own after this time.
+HEARD_WAIT_S: Final = heartbeat.EXPIRES_MS / 1000 + LOOK_TIMEOUT_S
 
 
 @click.group()
@@ -34,7 +50,65 @@ def show() -> None:
     current = command.run(service.get_topology)
     click.echo(f"epoch {current.epoch}, {current.virtual_nodes} virtual nodes a unit of weight")
     for shard in current.shards:
-        click.echo(f"{shard.id} {shard.url} weight {shard.weight}")
+        click.echo(f"{shard.id} {redacted(shard.url)} weight {shard.weight}")
+
+
+@click.group()
+def shard() -> None:
+    """Show shards; bring them in, take them out, change their share."""
+
+
+@shard.command("list")
+def list_shards() -> None:
+    """List the shards, and what each says of itself now."""
+    shards, unheard = command.run_configured(_shards)
+    Console().print(sheets.of_shards(shards))
+    for item in shards:
+        if item.reason is not None:
+            click.echo(item.reason, err=True)
+    _warn(unheard)
+
+
+@click.command()
+def edges() -> None:
+    """List the live edge workers."""
+    found, unheard = command.run_configured(_edges)
+    Console().print(sheets.of_edges(found))
+    _warn(unheard)
+
+
+async def _shards(config: ControlConfig, database: Database) -> tuple[list[ShardView], list[str]]:
+    async with _listening(config, database) as registry:
+        _, unheard = await registry.workers()
+        return await registry.shards(), unheard
+
+
+async def _edges(config: ControlConfig, database: Database) -> tuple[list[EdgeView], list[str]]:
+    async with _listening(config, database) as registry:
+        return await registry.workers()
+
+
+@asynccontextmanager
+async def _listening(config: ControlConfig, database: Database) -> AsyncIterator[Registry]:
+    """A registry that has heard of the edges, as `pointsman control` has, but for those that only shards that are away
+    know."""
+    topology = await service.get_topology(database)
+    heard = Edges()
+    background = Background(log.configure(config))
+    try:
+        answers = await ask_all(topology.shards)
+        present = [item for item in topology.shards if answers[item.id].run_id]
+        for item in present:
+            background.start(f"edges {item.id}", EdgeWatch(item, heard.of(item.id)).run)
+        await heard.wait({item.id: 0 for item in present}, HEARD_WAIT_S)
+        yield Registry(database, heard)
+    finally:
+        await background.stop()
+
+
+def _warn(unheard: list[str]) -> None:
+    if unheard:
+        click.echo(f"edges that only {', '.join(unheard)} know may be missing: they could not be heard there", err=True)
 
 
 def _shard(text: str) -> Shard:

@@ -5,12 +5,9 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-import redis.asyncio
-import redis.exceptions
-
 from control.db import Connection, Database
 from control.errors import Error
-from control.shards import model, store
+from control.shards import addresses, model, store
 from wire.topology import Shard, Topology
 
 # Between two tries for the placement lock the batches of everybody have their turn.
@@ -83,14 +80,7 @@ async def get_topology(database: Database) -> Topology:
 def _check_urls(shards: Sequence[Shard]) -> None:
     for shard in shards:
         for url in (shard.url, *shard.replicas):
-            _check_url(shard.id, url)
+            addresses.check(url)
     urls = [url for shard in shards for url in (shard.url, *shard.replicas)]
     if len(set(urls)) != len(urls):
         raise Error("topology_invalid", "two shards have the same URL; each needs a Redis of its own")
-
-
-def _check_url(shard_id: str, url: str) -> None:
-    try:
-        redis.asyncio.connection.parse_url(url)
-    except (ValueError, redis.exceptions.RedisError) as error:
-        raise Error("topology_invalid", f"the URL of shard {shard_id} is no redis URL: {error}") from error

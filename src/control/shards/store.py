@@ -1,6 +1,7 @@
 """SQL of topologies, of the rows of shards, and of the lock under which topologies change."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
@@ -15,6 +16,16 @@ CHANNEL: Final = "pointsman_topology"
 # How long a try waits for the batches in flight, of which each takes some milliseconds. All other batches wait behind
 # it, so a stopped process that is in the middle of one delays them by no more than this at each try.
 LOCK_TRY_MS: Final = 50
+# A shard that is away collects changes without end; counting them all would take as long.
+WAITING_COUNTED_MAX: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What the database has about a shard: `waiting` is the number of changes that wait for it."""
+
+    is_joining: bool = False
+    waiting: int = 0
 
 
 async def current(connection: Connection) -> Topology | None:
@@ -76,3 +87,16 @@ async def is_move_under_way(connection: Connection) -> bool:
     """Whether links are moved, or are about to be, or are still cleaned up after."""
     is_it: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM moves WHERE ended_at IS NULL)")
     return is_it
+
+
+async def held(connection: Connection) -> dict[str, Held]:
+    """By shard; what waits is counted up to WAITING_COUNTED_MAX."""
+    rows = await connection.fetch(
+        """
+        SELECT id, is_joining,
+            (SELECT count(*) FROM (SELECT FROM outbox WHERE waiting_shard = shards.id LIMIT $1) AS counted) AS waiting
+        FROM shards
+        """,
+        WAITING_COUNTED_MAX,
+    )
+    return {row["id"]: Held(is_joining=row["is_joining"], waiting=row["waiting"]) for row in rows}

@@ -1,0 +1,27 @@
+"""Addresses of shards: what is one, and how people are shown it: without its password; pure."""
+
+import re
+from typing import Final
+
+import redis.asyncio
+import redis.exceptions
+
+from control.errors import Error
+
+HIDDEN: Final = "***"
+# user:password@ ahead of the host. The last @ counts: a password may have one that nobody has escaped.
+_CREDENTIALS: Final = re.compile(r"^([a-z+]+://[^:@/]*):.*@", re.IGNORECASE | re.DOTALL)
+_PARAMETER: Final = re.compile(r"([?&]password=)[^&#]*", re.IGNORECASE)
+
+
+def check(url: str, pointer: str | None = None) -> None:
+    """Raise Error("topology_invalid") for what is no URL of a Redis."""
+    try:
+        redis.asyncio.connection.parse_url(url)
+    except (ValueError, redis.exceptions.RedisError) as error:
+        raise Error("topology_invalid", f"{redacted(url)} is no redis URL: {error}", pointer=pointer) from error
+
+
+def redacted(url: str) -> str:
+    """The URL with *** for its password, wherever a client would take one from."""
+    return _PARAMETER.sub(rf"\g<1>{HIDDEN}", _CREDENTIALS.sub(rf"\g<1>:{HIDDEN}@", url))
