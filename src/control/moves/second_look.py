@@ -103,7 +103,7 @@ async def _look(
     for shard, items in writes.items():
         await shard_writer.write(shard, items)
     for shard, write, value in forced:
-        await _force(shard, write, value)
+        await force(shard, write, value)
     return again
 
 
@@ -128,6 +128,6 @@ async def mget(shard: ShardConnection, link_keys: Sequence[bytes]) -> list[bytes
     return [value for values in replies for value in values]
 
 
-async def _force(shard: ShardConnection, write: Write, held: bytes) -> None:
+async def force(shard: ShardConnection, write: Write, held: bytes) -> None:
     """Put PostgreSQL's record in the place of `held`, unless that has changed meanwhile."""
     await shard.execute("EVALSHA", shard.scripts["force"], 1, write.key, held, write.data, TOMBSTONE_TTL_MS)
