@@ -12,8 +12,8 @@
 - `model.py` is what a pass has found and where it is, `store.py` keeps that, `api.py` shows it.
 
 Invariants:
-- a change on its way is no drift: what differs counts when a second look, between two reads of PostgreSQL, differs while
-  no row of the outbox concerns the link, the same topology is in force, and the shard is complete;
+- a change on its way is no drift: what differs counts when a second look, between two reads of PostgreSQL, differs
+  while no row of the outbox concerns the link, the same topology is in force, and the shard is complete;
 - nothing that was written meanwhile is undone: a record is replaced, and a key removed, only if it still is what was
   seen, and removed only under the fence of the topology in force;
 - whatever was replaced or removed is followed by an outbox row, if the link has a row: the shards end with what

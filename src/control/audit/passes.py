@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from control.audit import keys, links, repair, store
@@ -152,7 +153,7 @@ class Pass:
         self._is_stale |= (compared.shard is not None) != (compared.shard_id in self._probed)
         if compared.shard is not None:
             shard, drifts = compared.shard, compared.drifts
-            await self._settle(shard, drifts, lambda: repair.project_again(self._database, shard, drifts))
+            await self._settle(shard, drifts, partial(repair.project_again, self._database, shard, drifts))
 
     # ---- keys
 
@@ -181,7 +182,7 @@ class Pass:
             found, drifts = await keys.look(self._database, searched, scan, count)
             self.tally.keys += found
             self._tools.metrics.keys.add(found)
-            await self._settle(shard, drifts, lambda d=drifts: repair.remove(self._database, shard, d, searched.fence))
+            await self._settle(shard, drifts, partial(repair.remove, self._database, shard, drifts, searched.fence))
             await report()
             await self._throttle.take(max(1, found))
 

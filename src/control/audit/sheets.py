@@ -1,7 +1,7 @@
 """What the command of the audit prints; pure."""
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from control.audit.model import KINDS, Tally
@@ -14,7 +14,7 @@ def of_tally(tally: Tally) -> RenderableType:
         text += f", {tally.skipped} skipped"
     if not tally.drift:
         return Text(f"{text}; nothing is wrong")
-    table = Table("shard", *(Text(kind, justify="right") for kind in KINDS))
+    table = Table("shard", *(Column(kind, justify="right") for kind in KINDS))
     for shard_id, found in sorted(tally.drift.items()):
-        table.add_row(shard_id, *(Text(str(found.get(kind, 0)), justify="right") for kind in KINDS))
+        table.add_row(shard_id, *(str(found.get(kind, 0)) for kind in KINDS))
     return Group(Text(f"{text}; {tally.drifts} keys wrong, {tally.repaired} of them repaired"), table)

@@ -10,7 +10,8 @@ from control.audit.model import Audit, Place, Tally, as_json
 from control.db import Connection
 
 _LOCK: Final = 0x504D05
-# Who audits says something every second, or after a page whose changes hang, some seconds later; a process that is silent for so long was stopped, and another one audits.
+# Who audits says something every second, or some seconds later after a page whose changes hang. A process that is
+# silent for so long was stopped, and another one audits.
 AUDITOR_SILENT_MAX_S: Final = 60
 KEPT_MAX: Final = 100
 _AUDIT: Final = "id, started_at, updated_at, ended_at, is_complete, waits_for, place, tally"
@@ -138,8 +139,9 @@ async def gauges(connection: Connection) -> Gauges:
     """Of all control processes; zeros where nothing was ever audited."""
     row = await connection.fetchrow(
         """
-        SELECT extract(epoch FROM clock_timestamp() - CASE WHEN is_complete THEN ended_at ELSE complete_since END)::float8
-            AS age_s, place, ended_at
+        SELECT place, ended_at, extract(
+            epoch FROM clock_timestamp() - CASE WHEN is_complete THEN ended_at ELSE complete_since END
+        )::float8 AS age_s
         FROM audits ORDER BY id DESC LIMIT 1
         """
     )
