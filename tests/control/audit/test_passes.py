@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+import redis
 
 from control.audit import drift
 from control.audit.passes import Held, Pass
@@ -219,8 +220,6 @@ def test_a_shard_that_was_emptied_has_no_drift(database_url: str, three: list[Re
     """Its fence is gone with its links; its keeper fills it, and until then it is not judged."""
 
     async def work(ground: Ground) -> None:
-        import redis  # noqa: PLC0415
-
         emptied = False
 
         async def empty(going: Pass) -> None:
