@@ -41,6 +41,7 @@ bench: $(VENV)/built ## measure (about an hour, an idle machine) and write bench
 	@$(BIN)/python -m benchmarks.scale
 	@$(BIN)/python -m benchmarks.eviction
 	@$(BIN)/python -m benchmarks.clicks
+	@$(BIN)/python -m benchmarks.moves
 	@$(BIN)/python -m benchmarks.render
 
 bench-short: $(VENV)/built ## a short run of the benchmarks, to see that they work and hold their ratios
@@ -52,6 +53,7 @@ bench-short: $(VENV)/built ## a short run of the benchmarks, to see that they wo
 	@$(BIN)/python -m benchmarks.scale --short
 	@$(BIN)/python -m benchmarks.eviction --short
 	@$(BIN)/python -m benchmarks.clicks --short
+	@$(BIN)/python -m benchmarks.moves --short
 
 soak: $(VENV)/built ## load the edge fully for SOAK_SECONDS (300), and see that its memory stays flat
 	@$(BIN)/python -m benchmarks.soak --seconds $(SOAK_SECONDS)

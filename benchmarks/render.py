@@ -14,11 +14,12 @@ from benchmarks.idle import table as idle
 from benchmarks.macro import table as macro
 from benchmarks.macro.summary import medians, ratios
 from benchmarks.micro import check_ratio as micro
+from benchmarks.moves import table as moves
 from benchmarks.scale import table as scale
 from benchmarks.soak import table as soak
 
 DIRECTORY = Path(__file__).parent
-KINDS = ("macro", "idle", "attack", "soak", "micro", "scale", "clicks", "eviction")
+KINDS = ("macro", "idle", "attack", "soak", "micro", "scale", "clicks", "eviction", "moves")
 
 
 def main() -> int:
@@ -57,6 +58,8 @@ def render(documents: dict[str, dict[str, Any]]) -> str:
         clicks_ingest=_table(clicks.COLUMNS, clicks.ingest_rows(documents["clicks"])),
         clicks_tables=_table(clicks.TABLE_COLUMNS, clicks.table_rows(documents["clicks"])),
         clicks_latencies=_table(clicks.LATENCY_COLUMNS, clicks.latency_rows(documents["clicks"])),
+        moves_links=f"{documents['moves']['links']:,}",
+        moves=_table(moves.COLUMNS, moves.rows(documents["moves"])),
         eviction="\n\n".join(
             (
                 _table(eviction.columns(documents["eviction"]), eviction.rows(documents["eviction"])),

@@ -6,20 +6,17 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 from rich.console import Console
 
 from benchmarks import entry
 from benchmarks.clicks import store
-from benchmarks.moves import copying
-from benchmarks.moves.copying import Costs
+from benchmarks.moves import copying, table
 from benchmarks.scale.stack import running_stack
 
 LINKS, SHORT_LINKS = 2_000_000, 40_000
 TURNS: Final = 5
-COLUMNS: Final = ("", "links/s", "links/s of a core of control", "control, µs a link", "PostgreSQL, µs", "Redis, µs")
 
 
 def main() -> int:
@@ -31,24 +28,8 @@ def main() -> int:
     document = entry.measured("moves", "python -m benchmarks.moves", not is_short, lambda: _run(links))
     if document is None:
         return 1
-    entry.show("links copied to a new shard", COLUMNS, rows(document))
+    entry.show("links copied to a new shard", table.COLUMNS, table.rows(document))
     return 0
-
-
-def rows(document: dict[str, Any]) -> list[entry.Row]:
-    """The medians of all turns as one row of text."""
-    turns = [Costs(**turn) for turn in document["turns"]]
-    return [
-        (
-            f"{turns[0].links:,} links",
-            f"{median(turn.links_s for turn in turns):,.0f}",
-            f"{median(turn.links_s_of_core for turn in turns):,.0f}",
-            *(
-                f"{median(getattr(turn, name) for turn in turns):.2f}"
-                for name in ("control_us", "postgres_us", "redis_us")
-            ),
-        )
-    ]
 
 
 def _run(links: int) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def encode(topology: Topology) -> bytes:
 
 
 def decode(data: bytes) -> Topology:
-    """The topology in `data`; raises FormatError. Documents of version 1, from before links could move, are read too."""
+    """The topology in `data`; raises FormatError. Version 1, from before links could move, is read too."""
     is_first = data.startswith(b"%d" % _FIRST_VERSION)
     body = document.unpack(data, _FIRST_VERSION if is_first else FORMAT_VERSION, "topology")
     if is_first:

@@ -25,11 +25,13 @@ from control.shards.connection import ShardConnection
 from control.shards.current import CurrentPlacement
 
 
-async def _stop_and_write(connection: ShardConnection, writes: Sequence[Write], base_seq: int) -> int:
+async def _stop_and_write(
+    connection: ShardConnection, writes: Sequence[Write], base_seq: int, epoch: int | None = None
+) -> int:
     # The writes to the other shards are sent when it is awake again.
     batch.write_batch = write_batch  # type: ignore[attr-defined]
     os.kill(os.getpid(), signal.SIGSTOP)
-    return await write_batch(connection, writes, base_seq)
+    return await write_batch(connection, writes, base_seq, epoch)
 
 
 async def main(url: str) -> None:

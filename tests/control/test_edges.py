@@ -53,11 +53,12 @@ def test_worker_is_seen_over_all_shards() -> None:
 
 
 def test_number_of_workers_is_bounded() -> None:
-    """Of those that come when it is reached nobody hears; those that are known are heard on."""
+    """Of those that come when it is reached is known that they live, and no more; the others are heard on."""
     edges = ShardEdges()
     for number in range(EDGES_MAX + 1):
         edges.take(str(number), _beat(str(number), 1))
     assert len(edges.live) == EDGES_MAX
+    assert edges.unread == {str(EDGES_MAX)}
     edges.take("0", _beat("0", 2))
     assert edges.live["0"].sequence == 2
 

@@ -40,6 +40,19 @@ def test_document_has_every_operation(document: dict[str, Any]) -> None:
         ("get", "/api/v1/clicks/reconciliation"),
         ("get", "/api/v1/tags"),
         ("delete", "/api/v1/tags/{name}"),
+        ("get", "/api/v1/shards"),
+        ("post", "/api/v1/shards"),
+        ("delete", "/api/v1/shards/{id}"),
+        ("patch", "/api/v1/shards/{id}"),
+        ("post", "/api/v1/shards/{id}/replace"),
+        ("get", "/api/v1/edges"),
+        ("get", "/api/v1/moves"),
+        ("get", "/api/v1/moves/{id}"),
+        ("post", "/api/v1/moves/{id}/pause"),
+        ("post", "/api/v1/moves/{id}/resume"),
+        ("post", "/api/v1/moves/{id}/abort"),
+        ("post", "/api/v1/moves/{id}/reverse"),
+        ("post", "/api/v1/moves/{id}/lost"),
     }
     assert set(REF.findall(str(document))) <= document["components"]["schemas"].keys()
 
@@ -54,6 +67,19 @@ def test_documented_members_are_those_that_are_taken(bare_station: Station, docu
     assert answer.status_code == 201, answer.text
     assert set(answer.json()) <= document["components"]["schemas"]["ChangedLink"]["properties"].keys()
     assert fetch(bare_station.database_url, "SELECT count(*) FROM links") == [(1,)]
+
+
+def test_dry_run_is_documented(document: dict[str, Any]) -> None:
+    """What starts a move answers 202 with the move, or 200 with a plan."""
+    for method, path in (
+        ("post", "/api/v1/shards"),
+        ("delete", "/api/v1/shards/{id}"),
+        ("patch", "/api/v1/shards/{id}"),
+    ):
+        operation = document["paths"][path][method]
+        schemas = [operation["responses"][status]["content"]["application/json"]["schema"] for status in ("200", "202")]
+        assert [schema["$ref"].rpartition("/")[2] for schema in schemas] == ["DryRun", "MoveView"]
+        assert {"dry_run"} == {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"}
 
 
 def test_documented_problems_are_in_the_list(document: dict[str, Any]) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 
+import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from control.errors import Error
 from control.projection.model import Write
 from control.projection.shard_writer import connect_writer, write_batch
 from tests.control.scene import Scene, play
@@ -146,6 +148,28 @@ def test_stalled_shard_holds_up_the_others_once(database_url: str, shards: list[
             shards[0].resume()
         parked = await scene.rows("SELECT DISTINCT waiting_shard FROM outbox")
         assert parked == [("shard-0",)]
+
+    play(database_url, shards, work)
+
+
+def test_batch_planned_for_an_older_topology_writes_nothing(database_url: str, shards: list[RedisServer]) -> None:
+    """Its shard has the fence of a later epoch: the link may have moved away and been removed there meanwhile."""
+
+    async def work(scene: Scene) -> None:
+        await scene.put("abc", "https://a.example/")
+        (batch,) = (await scene.project()).numbered
+        server = shards[int(batch.shard_id[-1])]
+        with redis.Redis.from_url(server.url) as client:
+            client.delete(keys.link_key(1, "abc"))
+        for epoch, is_written in ((0, False), (1, True)):
+            shard = await connect_writer(batch.shard_id, server.url)
+            if is_written:
+                await write_batch(shard, batch.writes, 0, epoch)
+            else:
+                with pytest.raises(Error, match="later epoch"):
+                    await write_batch(shard, batch.writes, 0, epoch)
+            assert (held([server], "abc") is not None) == is_written
+            await shard.close()
 
     play(database_url, shards, work)
 

@@ -102,9 +102,14 @@ def test_shard_that_is_gone_says_why(station: Station, shards: list[RedisServer]
     assert "cannot be reached" in gone["reason"]
     eventually(lambda: _shards(station)[1]["edges"] is None, "nothing is known of its edges")
     shards[1].start()
-    states = set()
-    eventually(lambda: states.add(state := _shards(station)[1]["state"]) or state == "complete", "it is filled")
-    assert states <= {"unreachable", "unadopted", "filling", "complete"}
+    states: list[str] = []
+
+    def is_filled() -> bool:
+        states.append(_shards(station)[1]["state"])
+        return states[-1] == "complete"
+
+    eventually(is_filled, "it is filled")
+    assert set(states) <= {"unreachable", "unadopted", "filling", "complete"}
 
 
 def test_process_that_nobody_has_adopted_is_called_so(database_url: str, shards: list[RedisServer]) -> None:
@@ -130,7 +135,7 @@ def test_shard_that_a_move_brings_in_is_joining(station: Station) -> None:
 def test_without_a_topology_there_is_nothing(bare_station: Station) -> None:
     """No error: an installation begins like this."""
     assert _shards(bare_station) == []
-    assert _edges(bare_station) == {"items": [], "unheard_shards": [], "next_cursor": None}
+    assert _edges(bare_station) == {"items": [], "unread": [], "unheard_shards": [], "next_cursor": None}
 
 
 def test_passwords_are_not_shown(database_url: str, shards: list[RedisServer]) -> None:
@@ -192,6 +197,15 @@ def test_edges_say_what_they_do(station: Station, shards: list[RedisServer]) -> 
     assert (place["id"], place["epoch"], place["sequence"]) == ("shard-0", 0, 0)
     assert place["lag"] == _shards(station)[0]["sequence"] > 0
     assert [item["edges"] for item in _shards(station)] == [2, 1]
+
+
+def test_edge_of_another_build_is_named(station: Station, shards: list[RedisServer]) -> None:
+    """It lives, and nothing else can be said of it."""
+    with redis.Redis.from_url(shards[0].url) as client:
+        client.set(keys.edge_key("newer-1.0"), b"\xff{}", px=60_000)
+    page = eventually(lambda: (found := _edges(station))["unread"] and found, "it is heard")
+    assert (page["items"], page["unread"]) == ([], ["newer-1.0"])
+    assert "newer-1.0 live too" in run_command(station.database_url, "edges").stderr
 
 
 def test_workers_of_an_edge_are_listed(station: Station, shards: list[RedisServer], tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ is done as often as it takes.
 - `tasks.py` finds a move to drive, and `driver.py` drives it, in one control process at a time: `observation.py` looks,
   `barrier.py` decides what still has to be waited for, `labour.py` calls the work of a phase, `entering.py` is what
   else changes with a phase.
-- `work.py` is what a work is given and gives back.
+- `work.py` is what a work is given and gives back. `carry.py` copies, `verify.py` compares, `clean.py` removes, all as
+  fast as `throttle.py` lets them.
 
 The protocol, with the diagram, is in docs/moves.md; why it is as it is, in docs/adr/0012-moves.md.
 

@@ -43,6 +43,7 @@ cdef class Reader:
     cdef Held* _targets                     # owned
     cdef uint32_t _targets_count
     cdef bytes _sha
+    cdef bytes _guard                       # the last arguments of each call, encoded; empty: none
     cdef Bytes _input                       # what was fed and is no whole row yet
     cdef FaultyLink[FAULTY_MOST] _faulty
     cdef readonly uint64_t faulty_count
@@ -60,6 +61,7 @@ cdef class Batch:
     cdef readonly int target
     cdef Held _held                         # was the reader's
     cdef bytes _sha
+    cdef bytes _guard                       # the last arguments of each call, encoded; empty: none
 
     cdef bytes _call(self, Py_ssize_t count, bytes keys, bytes records)
     cdef int _check(self, Py_ssize_t index) except -1

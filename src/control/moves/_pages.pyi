@@ -38,8 +38,9 @@ class Faulty(NamedTuple):
 class Reader:
     """Rows of one COPY in binary format, as records by target."""
 
-    def __init__(self, targets: int, write_sha: bytes) -> None:
-        """A row's target is 0..targets-1 (at most 65,536); `write_sha` names projection's write.lua."""
+    def __init__(self, targets: int, write_sha: bytes, epoch: int | None = None) -> None:
+        """A row's target is 0..targets-1 (at most 65,536); `write_sha` names projection's write.lua. With an epoch, its
+        calls write nothing under a fence of a later one."""
 
     def feed(self, data: bytes | bytearray) -> int:
         """Take the next bytes, cut anywhere; returns how many rows ended in them, faulty ones among them.

@@ -190,7 +190,7 @@ cdef void _release(Held* held) noexcept nogil:
 @cython.no_gc
 cdef class Reader:
 
-    def __cinit__(self, int targets, bytes write_sha not None):
+    def __cinit__(self, int targets, bytes write_sha not None, epoch=None):
         if not 0 < targets <= TARGETS_MAX:
             raise ValueError(f"{targets} targets; 1..{TARGETS_MAX} can be told apart")
         self._targets = <Held*>calloc(targets, sizeof(Held))
@@ -198,6 +198,7 @@ cdef class Reader:
             raise MemoryError(f"no memory for {targets} targets")
         self._targets_count = targets
         self._sha = write_sha
+        self._guard = b"" if epoch is None else _argument(b"%d" % epoch) + _argument(wire_keys.FENCE)
 
     def __dealloc__(self):
         cdef uint32_t i
@@ -206,7 +207,7 @@ cdef class Reader:
             _release(&self._targets[i])
         free(self._targets)
 
-    def __init__(self, targets, write_sha):
+    def __init__(self, targets, write_sha, epoch=None):
         pass
 
     def feed(self, const uint8_t[::1] data not None):
@@ -304,6 +305,7 @@ cdef class Reader:
         batch = Batch.__new__(Batch)
         batch.target = target
         batch._sha = self._sha
+        batch._guard = self._guard
         batch._held = self._targets[target]
         memset(&self._targets[target], 0, sizeof(Held))
         self.pending_bytes -= _held_bytes(&batch._held)
@@ -354,7 +356,8 @@ cdef class Batch:
 
     cdef bytes _call(self, Py_ssize_t count, bytes keys, bytes records):
         head = (_argument(b"EVALSHA"), _argument(self._sha), _argument(b"%d" % count))
-        return b"".join((b"*%d\r\n" % (2 * count + 4), *head, keys, LIFETIME, records))
+        arguments = 2 * count + (6 if self._guard else 4)
+        return b"".join((b"*%d\r\n" % arguments, *head, keys, LIFETIME, records, self._guard))
 
     def writes(self, indexes):
         cdef list commands = []

@@ -46,8 +46,8 @@ class ShardView:
 class Scene:
     """What is judged: the move, and what was observed at one time.
 
-    `beats` are the live workers by shard, for the shards whose workers are all known. `lost` shards are passed over;
-    `targets` are those that get links.
+    `beats` are the live workers by shard, for the shards whose workers are all known; `unread` are workers of which is
+    known only that they live. `lost` shards are passed over; `targets` are those that get links.
     """
 
     move_id: int
@@ -56,6 +56,7 @@ class Scene:
     beats: Mapping[str, Mapping[str, Heartbeat]]
     lost: frozenset[str]
     targets: frozenset[str]
+    unread: frozenset[str] = frozenset()
     clear_s: float = 0.0  # for how long the fences and the edges have given no reason to wait
     soaked_s: float = 0.0
     soak_s: float = 0.0
@@ -149,8 +150,11 @@ def _fences(scene: Scene) -> list[str]:
 
 
 def _known(scene: Scene) -> list[str]:
-    """Every worker of the shards that answer has been heard."""
+    """Every worker of the shards that answer has been heard, and understood."""
     return [
+        f"edge {edge_id} cannot be understood by this build of control; bring both to the same build, or stop the edge"
+        for edge_id in sorted(scene.unread)
+    ] + [
         f"the edges of shard {shard_id} are being listened for"
         for shard_id, view in _present(scene).items()
         if view.run_id and shard_id not in scene.beats

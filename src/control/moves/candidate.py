@@ -23,15 +23,13 @@ class Candidate:
 
 
 async def inspect(shard: Shard) -> Candidate:
-    """Ask the server; raises Error("topology_invalid") for a bad URL, Error("shard_unreachable") without an answer."""
+    """Ask the server; raises Error("shard_unreachable") without an answer."""
     try:
         connection = await connect(shard.id, shard.url)
         try:
             server, memory, keys = await connection.pipeline([("INFO", "server"), ("INFO", "memory"), ("DBSIZE",)])
         finally:
             await connection.close()
-    except ValueError as error:
-        raise Error("topology_invalid", f"{shard.url} is no redis URL: {error}", pointer="/url") from error
     except Error as error:
         raise Error(
             "shard_unreachable", f"{error.message}; start it, and let control reach it", pointer="/url"

@@ -7,11 +7,12 @@ Rows of deleted links are copied as tombstones, which keep a late write of the l
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Final
 
 from control.errors import Error
 from control.moves import reading
-from control.moves._pages import Batch
+from control.moves._pages import Batch, Reader
 from control.moves.arcs import Range, Walk, by_target, width
 from control.moves.connections import connect_known, shard_of
 from control.moves.reading import Border, Passage
@@ -42,15 +43,15 @@ class Copies:
     """The copies to all targets."""
 
     ranges: Mapping[str, list[Range]]
+    widths: Mapping[str, int]
     by_target: dict[str, Copy]
 
     def progress(self, throttle: Throttle) -> Progress:
         """What people are shown."""
         copies = self.by_target.values()
-        total = sum(map(width, self.ranges.values()))
-        done = sum(copy.fraction * width(self.ranges[target]) for target, copy in self.by_target.items())
+        done = sum(copy.fraction * self.widths[target] for target, copy in self.by_target.items())
         counts = {"rows": sum(copy.rows for copy in copies), "faulty": sum(copy.faulty_count for copy in copies)}
-        return Progress(fraction=done / max(1, total), counts=counts | throttle.counts)
+        return Progress(fraction=min(1.0, done / max(1, sum(self.widths.values()))), counts=counts | throttle.counts)
 
     @property
     def detail(self) -> dict[str, object]:
@@ -69,7 +70,7 @@ async def copy(job: Job) -> Result:
     A number is taken behind all that was written to a target, when all targets have everything: by it the target can be
     repaired after a restart like any other shard. One that is another process by then has its copy begun anew.
     """
-    copies = _copies(job)
+    copies = await asyncio.to_thread(_copies, job)  # there may be a hundred thousand arcs
     throttle = Throttle(job.pace, asyncio.get_running_loop().time())
     waits: dict[str, str] = {}
     for target in copies.by_target:
@@ -95,7 +96,8 @@ def _copies(job: Job) -> Copies:
     """Where the last call has stopped."""
     ranges = {target: found for target, found in by_target(job.arcs).items() if target not in job.lost}
     held = job.cursor.get("targets", {})
-    return Copies(ranges, {target: Copy(**held.get(target, {})) for target in ranges})
+    widths = {target: width(found) for target, found in ranges.items()}
+    return Copies(ranges, widths, {target: Copy(**held.get(target, {})) for target in ranges})
 
 
 def _cursor(copies: Copies) -> dict[str, object]:
@@ -118,7 +120,6 @@ async def _copy_to(job: Job, target: str, copies: Copies, throttle: Throttle) ->
 async def _carry(job: Job, shard: ShardConnection, copies: Copies, throttle: Throttle) -> None:
     ranges = copies.ranges[shard.shard_id]
     held = copies.by_target[shard.shard_id]
-    total = width(ranges)
 
     async def report() -> None:
         await job.report(_cursor(copies), copies.progress(throttle))
@@ -131,7 +132,7 @@ async def _carry(job: Job, shard: ShardConnection, copies: Copies, throttle: Thr
     async def on_done(border: Border | None) -> None:
         if border is not None:
             held.done = border.last
-            held.fraction = border.width_done / total
+            held.fraction = border.width_done / copies.widths[shard.shard_id]
             held.rows += border.rows
             held.faulty_count += border.faulty_count
             held.faulty += border.faulty[: FAULTY_KEPT - len(held.faulty)]
@@ -140,7 +141,9 @@ async def _carry(job: Job, shard: ShardConnection, copies: Copies, throttle: Thr
     async with job.database.dedicated() as rows:
         await reading.prepare(rows)
         walk = Walk(ranges, held.done, await store.links_estimate(rows))
-        await Passage(rows, walk, throttle, shard.scripts["write"]).go(write, on_done)
+        # A driver that slept writes nothing to a shard of a later topology: it would stay there for ever.
+        reader = partial(Reader, 1, shard.scripts["write"], job.placement.topology.epoch)
+        await Passage(rows, walk, throttle, reader).go(write, on_done)
     held.is_done = True
     await report()
 

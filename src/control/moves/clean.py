@@ -71,7 +71,7 @@ async def remove(job: Job) -> Result:
     """
     leaving = {shard.id: shard for shard in job.leaving}
     staying = {shard.id: shard for shard in job.placement.topology.shards if shard.id not in leaving}
-    losing = sorted(_losing(job) & staying.keys())
+    losing = sorted(await asyncio.to_thread(_losing, job) & staying.keys())  # there may be a hundred thousand arcs
     sweeps = _Sweeps(job, [*losing, *leaving], asyncio.get_running_loop().time())
     failures: dict[str, str] = {}
     for shard_id in sweeps.by_shard.keys() - job.lost:

@@ -7,15 +7,14 @@ again. Tombstones have no part in it: those of a shard end by themselves.
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from control.db import Database
 from control.errors import Error
 from control.moves._pages import Batch, hashes
 from control.moves.expected import Expected, version_of
-from control.moves.second_look import Look, Repairs, mget, settle
+from control.moves.second_look import Look, Mending, mget, settle
 from control.projection.model import Write
 from control.shards.connection import ShardConnection
 from edge._fast import xxh64
@@ -49,13 +48,7 @@ class Comparison:
     differed: int
 
 
-async def compare(
-    batch: Batch,
-    shards: Sequence[ShardConnection],
-    database: Database,
-    repairs: Repairs,
-    pause: Callable[[], Awaitable[None]],
-) -> Comparison:
+async def compare(batch: Batch, shards: Sequence[ShardConnection], mending: Mending) -> Comparison:
     """Compare, and see to what differs; raises TooManyRepairs."""
     link_keys = batch.keys
     found = [batch.compare(values) for values in await asyncio.gather(*(mget(shard, link_keys) for shard in shards))]
@@ -67,8 +60,7 @@ async def compare(
         return Comparison(sums.pop(), 0)
     before = [_expected(link_keys[index], batch.record(index)) for index in indexes]
     looks = [Look(shard, item) for shard in shards for item in before]
-    async with database.connection() as connection:
-        settled = await settle(connection, looks, repairs, pause)
+    settled = await settle(looks, mending)
     changed = _sum(before)
     agreed = Sum(batch.links, batch.digest) - changed + _sum(item for item in settled.values() if item is not None)
     return Comparison(agreed, len(indexes))

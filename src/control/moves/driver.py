@@ -147,9 +147,9 @@ class Drive:
             epoch=in_force.epoch,
             shards=views,
             beats=observation.live(self._tools.edges, in_force.shards),
+            unread=observation.unread(self._tools.edges, in_force.shards),
             lost=frozenset(move.lost),
-            targets=frozenset(arc.to_id for arc in await self._labour.arcs(move))
-            | documents.joining(move.before, move.after),
+            targets=move.targets,
             soaked_s=move.phase_s,
             soak_s=self._tools.options.soak_s,
             seen=_seen_of(move),
@@ -166,7 +166,9 @@ class Drive:
         return replace(scene, clear_s=now_s - self._clear_since[1])
 
     async def _soaking(self, move: Move, scene: Scene) -> Scene:
-        """Begin the soak, or begin it anew when the edges have found something that it is to exclude."""
+        """Begin the soak when every edge has followed, and anew when they have found what it is to exclude."""
+        if scene.seen is None and barrier.reasons(("edges",), scene):
+            return scene
         if scene.seen is not None and not barrier.is_disturbed(scene):
             return scene
         now = barrier.counted(scene)
@@ -201,6 +203,7 @@ class Drive:
     async def _work(self, move: Move, name: WorkName) -> _Go | _Stay:
         """Call the phase's work."""
         pace = self._tools.options.remove if name == "remove" else self._tools.options.copy
+        reports = self._labour.reports
         try:
             result = await self._labour.call(self._tools.works[name], move, pace)
         except Stopped:
@@ -208,23 +211,28 @@ class Drive:
         except Error as error:
             if error.code == "database_unavailable":
                 raise
-            return self._retry(error.message, None if error.code == "shard_unavailable" else error.message)
+            result = Waits(error.message)
+            fault = None if error.code == "shard_unavailable" else error.message
         except Exception as error:  # noqa: BLE001  (a fault of the work is shown on the move, which can be aborted then)
             self._log.error("a move's work failed", phase=move.phase, exc_info=error)
-            return self._retry(None, f"{type(error).__name__}: {error}"[:500])
-        if isinstance(result, Waits):
-            await self._labour.keep_leftovers(move, result.leftovers)
-            return self._retry(result.reason, None)
+            result, fault = Waits("its work is tried again"), f"{type(error).__name__}: {error}"[:500]
+        else:
+            fault = None
+        if isinstance(result, Done):
+            return _Go("worked", result.detail)
         if isinstance(result, Anew):
             self._log.warning("a move copies anew", reason=result.reason)
             return _Go("anew", {"reason": result.reason})
-        assert isinstance(result, Done)
-        return _Go("worked", result.detail)
+        if result.leftovers:
+            await self._labour.keep_leftovers(move, result.leftovers)
+        if self._labour.reports != reports:
+            self._failures = 0  # it has come further
+        return self._retry(result.reason, fault)
 
-    def _retry(self, waits_for: str | None, error: str | None) -> _Stay:
+    def _retry(self, waits_for: str, error: str | None) -> _Stay:
         pause_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** min(self._failures, 16))
         self._failures += 1
-        return _Stay(waits_for or "its work is tried again", pause_s, error)
+        return _Stay(waits_for, pause_s, error)
 
     # ------------------------------------------------------------------------------------------- changing
 

@@ -21,6 +21,7 @@ class Labour:
     def __init__(self, database: Database, lost_after_s: float) -> None:
         self._database = database
         self._lost_after_s = lost_after_s
+        self.reports = 0  # how many pages were done
         self._placements = CurrentPlacement()
         self._arcs: tuple[Arc, ...] | None = None
         self._away_since: dict[str, float] = {}
@@ -49,6 +50,7 @@ class Labour:
             async with self._database.connection() as connection:
                 if not await store.report(connection, move, held):
                     raise Stopped
+            self.reports += 1
 
         async def hold(connection: Connection) -> None:
             row = await store.hold(connection, move.id, move.driver)

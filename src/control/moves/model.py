@@ -84,6 +84,12 @@ class Move:
     ended_at: datetime | None
 
     @property
+    def targets(self) -> frozenset[str]:
+        """The shards that get links."""
+        joining = {shard.id for shard in self.after.shards} - {shard.id for shard in self.before.shards}
+        return frozenset(pair["to"] for pair in self.plan["pairs"]) | joining
+
+    @property
     def progress(self) -> float:
         """How far it is, of 0..1."""
         return steps.progress(self.phase, self.work.get("fraction", 0.0))

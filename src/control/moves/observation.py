@@ -31,6 +31,11 @@ def live(edges: Edges, shards: Iterable[Shard]) -> Mapping[str, Mapping[str, Hea
     return {shard_id: dict(known.live) for shard_id, known in found.items() if known.is_known}
 
 
+def unread(edges: Edges, shards: Iterable[Shard]) -> frozenset[str]:
+    """The live workers whose heartbeats cannot be read."""
+    return frozenset(edge_id for shard in shards for edge_id in edges.of(shard.id).unread)
+
+
 async def _look_at(shard: Shard) -> ShardView:
     try:
         connection = await connect(shard.id, shard.url)

@@ -53,11 +53,11 @@ async def prepare(connection: Connection) -> None:
 class Passage:
     """One way through the links of a walk."""
 
-    def __init__(self, connection: Connection, walk: Walk, throttle: Throttle, write_sha: bytes) -> None:
+    def __init__(self, connection: Connection, walk: Walk, throttle: Throttle, reader: Callable[[], Reader]) -> None:
         self._connection = connection
         self._walk = walk
         self._throttle = throttle
-        self._write_sha = write_sha
+        self._new_reader = reader
 
     async def go(self, work: Work, on_done: OnDone) -> None:
         """Give every batch to `work`, one after the other; `on_done` is called after each, with the border that is
@@ -66,7 +66,7 @@ class Passage:
         relay = _Relay(work, on_done)
         try:
             while ranges := self._walk.page(self._throttle.page_links):
-                reader = Reader(1, self._write_sha)
+                reader = self._new_reader()
                 await self._read(reader, ranges, relay)
                 self._walk.learn(reader.rows)
                 border = Border(ranges[-1][1], reader.rows, reader.faulty_count, reader.faulty, self._walk.width_done)

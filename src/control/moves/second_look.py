@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from control.db import Connection
+from control.db import Database
 from control.errors import Error
 from control.moves import expected
 from control.moves.expected import Expected
@@ -58,21 +58,28 @@ class Look:
         return self.before.write.key
 
 
-async def settle(
-    connection: Connection, looks: Iterable[Look], repairs: Repairs, pause: Callable[[], Awaitable[None]]
-) -> dict[bytes, Expected | None]:
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """What mending needs: nothing is written under a fence later than `epoch`; `pause` is called between two looks."""
+
+    database: Database
+    epoch: int
+    repairs: Repairs
+    pause: Callable[[], Awaitable[None]]
+
+
+async def settle(looks: Iterable[Look], mending: Mending) -> dict[bytes, Expected | None]:
     """Look until every key is right, and repair what is not; returns what each holds now, None for a purged link.
 
     Raises TooManyRepairs before it repairs too much, and Error("shard_unavailable") for changes that do not arrive.
-    `pause` is called between two looks.
     """
     settled: dict[bytes, Expected | None] = {}
     still_open = list(looks)
     for _ in range(LOOKS_MAX):
-        still_open = await _look(connection, still_open, settled, repairs)
+        still_open = await _look(still_open, settled, mending)
         if not still_open:
             return settled
-        await pause()
+        await mending.pause()
         await asyncio.sleep(LOOK_INTERVAL_S)
     raise Error(
         "shard_unavailable",
@@ -80,12 +87,11 @@ async def settle(
     )
 
 
-async def _look(
-    connection: Connection, looks: Sequence[Look], settled: dict[bytes, Expected | None], repairs: Repairs
-) -> list[Look]:
+async def _look(looks: Sequence[Look], settled: dict[bytes, Expected | None], mending: Mending) -> list[Look]:
     """Read the keys, then their rows; judge and repair. Returns what is to be looked at again."""
     held = await _held(looks)
-    rows = await expected.read(connection, list({look.key for look in looks}))
+    async with mending.database.connection() as connection:
+        rows = await expected.read(connection, {look.key for look in looks})
     again: list[Look] = []
     writes: dict[ShardConnection, list[Write]] = {}
     forced: list[tuple[ShardConnection, Write, bytes]] = []
@@ -99,9 +105,9 @@ async def _look(
             writes.setdefault(look.shard, []).append(after.write)
         elif verdict == "wrong" and value is not None and value == look.wrong:
             forced.append((look.shard, after.write, value))
-    repairs.count(sum(map(len, writes.values())), len(forced))
+    mending.repairs.count(sum(map(len, writes.values())), len(forced))
     for shard, items in writes.items():
-        await shard_writer.write(shard, items)
+        await shard_writer.write(shard, items, mending.epoch)
     for shard, write, value in forced:
         await force(shard, write, value)
     return again

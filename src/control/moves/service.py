@@ -104,7 +104,7 @@ class Moves:
             if await _forget(connection, move_id, shard_id):
                 return await self._changed(connection, move_id)
             move = await _open(connection, move_id)
-            if move.phase not in TURNED | steps.BACKWARD and shard_id in _targets(move):
+            if move.phase not in TURNED | steps.BACKWARD and shard_id in move.targets:
                 raise Error("move_phase", f"shard {shard_id} is to get links; bring it back or abort move {move_id}")
             if shard_id not in move.lost:
                 await store.add_lost(connection, move_id, shard_id)
@@ -217,7 +217,3 @@ def _shard_of(move: Move, shard_id: str) -> Shard:
         if shard.id == shard_id:
             return shard
     raise Error("shard_unknown", f"move {move.id} has nothing to do with a shard {shard_id}")
-
-
-def _targets(move: Move) -> set[str]:
-    return {pair["to"] for pair in move.plan["pairs"]} | documents.joining(move.before, move.after)

@@ -126,7 +126,7 @@ STEPS: Final[Mapping[Phase, Step]] = {
     ),
     "soaking": Step(
         document=_SOAKING,
-        needs=("soaked",),
+        needs=("edges", "soaked"),
         worked="finalizing",
         abort="reversing",
         reverse="reversing",

@@ -26,7 +26,7 @@ def moved_to(link_keys: Sequence[bytes], placement: Placement, index: int) -> li
     return found
 
 
-async def drop_strays(connection: Connection, shard: ShardConnection, link_keys: Sequence[bytes]) -> int:
+async def drop_strays(connection: Connection, shard: ShardConnection, link_keys: Sequence[bytes], epoch: int) -> int:
     """Drop those of the keys that stand for no row; returns how many.
 
     1. A key is read, and PostgreSQL has no row for it.
@@ -45,5 +45,5 @@ async def drop_strays(connection: Connection, shard: ShardConnection, link_keys:
         command = ("EVALSHA", shard.scripts["drop"], len(chunk), *(key for key, _ in chunk), *(v for _, v in chunk))
         dropped += await shard.execute(*command)
     appeared = await expected.read(connection, strays)
-    await shard_writer.write(shard, [found.write for found in appeared.values()])
+    await shard_writer.write(shard, [found.write for found in appeared.values()], epoch)
     return dropped

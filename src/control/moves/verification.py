@@ -61,7 +61,7 @@ class Verification:
         self.run_ids: dict[str, str] = dict(cursor.get("run_ids", {}))
         self.repairs = Repairs(**cursor.get("repairs", {}))
         self._joining = job.joining
-        self._total = sum(map(width, self.ranges.values()))
+        self.widths = {name: width(ranges) for name, ranges in self.ranges.items()}
 
     @property
     def cursor(self) -> dict[str, object]:
@@ -75,9 +75,9 @@ class Verification:
 
     def progress(self, throttle: Throttle) -> Progress:
         """What people are shown."""
-        compared = sum(pair.fraction * width(self.ranges[name]) for name, pair in self.pairs.items())
+        compared = sum(pair.fraction * self.widths[name] for name, pair in self.pairs.items())
         looked = sum(1.0 if p.scan is None else min(1.0, p.looked_through / max(1, p.of)) for p in self.passes.values())
-        fraction = _PAIRS_SHARE * compared / max(1, self._total)
+        fraction = _PAIRS_SHARE * compared / max(1, sum(self.widths.values()))
         fraction += (1 - _PAIRS_SHARE) * looked / max(1, len(self.passes))
         return Progress(fraction=min(1.0, fraction), counts=self.counts | throttle.counts)
 

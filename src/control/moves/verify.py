@@ -8,13 +8,13 @@ from functools import partial
 
 from control.errors import Error
 from control.moves import misplaced, reading, strays
-from control.moves._pages import Batch
-from control.moves.arcs import Walk, width
+from control.moves._pages import Batch, Reader
+from control.moves.arcs import Walk
 from control.moves.comparison import compare
 from control.moves.connections import connect_known, connected, shard_of
 from control.moves.misplaced import SCANNED_PER_LINK
 from control.moves.reading import Border, Passage
-from control.moves.second_look import REPAIRS_MAX, Repairs, TooManyRepairs
+from control.moves.second_look import REPAIRS_MAX, Mending, Repairs, TooManyRepairs
 from control.moves.throttle import Throttle, probing
 from control.moves.verification import CopyLost, Pair, PairName, Verification
 from control.moves.work import Anew, Done, Job, Result, Waits
@@ -27,7 +27,7 @@ async def verify(job: Job) -> Result:
 
     Raises Error("move_refused") when more is wrong than is repaired.
     """
-    state = Verification(job)
+    state = await asyncio.to_thread(Verification, job)  # there may be a hundred thousand arcs
     throttle = Throttle(job.pace, asyncio.get_running_loop().time())
     try:
         waits = await _verify_all(job, state, throttle)
@@ -80,21 +80,22 @@ async def _compare(
     job: Job, name: PairName, shards: Sequence[ShardConnection], state: Verification, throttle: Throttle
 ) -> None:
     pair = state.pairs[name]
-    total = width(state.ranges[name])
 
     async def report() -> None:
         await job.report(state.cursor, state.progress(throttle))
 
+    mending = Mending(job.database, job.placement.topology.epoch, state.repairs, report)
+
     async def work(batch: Batch) -> None:
         await throttle.take(batch.count, report)
-        compared = await compare(batch, shards, job.database, state.repairs, report)
+        compared = await compare(batch, shards, mending)
         pending.agreed += compared.agreed
         pending.differed += compared.differed
 
     async def on_done(border: Border | None) -> None:
         if border is not None:
             pair.done = border.last
-            pair.fraction = border.width_done / total
+            pair.fraction = border.width_done / state.widths[name]
             pair.agreed, pair.differed = pending.agreed, pending.differed
         await report()
 
@@ -102,7 +103,8 @@ async def _compare(
     async with job.database.dedicated() as rows:
         await reading.prepare(rows)
         walk = Walk(state.ranges[name], pair.done, await store.links_estimate(rows))
-        await Passage(rows, walk, throttle, shards[0].scripts["write"]).go(work, on_done)
+        reader = partial(Reader, 1, shards[0].scripts["write"])
+        await Passage(rows, walk, throttle, reader).go(work, on_done)
     pair.is_done = True
     await report()
 
@@ -110,7 +112,7 @@ async def _compare(
 async def _look_through(job: Job, target: str, state: Verification, throttle: Throttle) -> None:
     """Drop what the target has for the arcs that move to it and PostgreSQL does not know."""
     shard = shard_of(job.placement.topology, target)
-    index = misplaced.index_of(job.placement, target)
+    index, epoch = misplaced.index_of(job.placement, target), job.placement.topology.epoch
     connection = await connect_known(job.database, shard)
     try:
         state.meet(target, connection.run_id)
@@ -123,7 +125,7 @@ async def _look_through(job: Job, target: str, state: Verification, throttle: Th
                 moved = strays.moved_to(found, job.placement, index)
                 await throttle.take(max(len(moved), count // SCANNED_PER_LINK))
                 async with job.database.connection() as rows:
-                    held.dropped += await strays.drop_strays(rows, connection, moved)
+                    held.dropped += await strays.drop_strays(rows, connection, moved, epoch)
                 held.scan = following
                 held.looked_through += len(found)
                 await job.report(state.cursor, state.progress(throttle))

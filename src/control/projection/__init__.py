@@ -2,19 +2,31 @@
 
 It is a feature of its own, not a part of links or shards: it reads links, writes to shards, and neither needs to know.
 
-- `tasks.Projector` takes outbox rows and writes the current state of their links to the owning shards (`batch.py`).
-- `keeper.Keeper`, one a shard, watches the Redis process behind it, and repairs and fences it when it has lost
-  something or was replaced (`recovery.py`, decided by `decision.py`).
+- `tasks.Projector` takes outbox rows and writes the current state of their links to the owning shards (`batch.py`):
+  one each, or two while a topology has two rings.
+- `keeper.Keeper`, one a shard, watches the Redis process behind it, brings it the documents and the fence of each
+  epoch (`publication.py`), and repairs it when it has lost something or was replaced (`recovery.py`, decided by
+  `decision.py`).
 - `notes.py` keeps which batch wrote which version, for as long as a shard may have to be told again.
 - `full.py` writes all links, for an empty shard or `pointsman project --all`.
 
 State of a shard in PostgreSQL (table shards) and in Redis (pm:fence):
 
     unfenced ──full: sweep, then──▶ filling ──every link written──▶ complete
-       ▲   └────tail: redo what the log lost─────────────────────────▶ │
-       └──────────── another run id, or no fence ──────────────────────┘
+       ▲   └────tail: redo what the log lost─────────────────────────▶ │ ▲
+       └──────────── another run id, or no fence ──────────────────────┘ │
+    joining, unfenced ──adopt: sweep, then──▶ joining, filling ──its move has copied and verified──┘
+       ▲                                              │
+       └──────────── another run id, or no fence ─────┘
 
 Invariants:
+- a batch holds the placement lock shared and reads the epoch after it has it; whoever puts a topology in force holds
+  it alone. So no batch writes by an older topology than the one in force. A projector that was stopped in the middle of
+  one loses its transaction, with the lock, after `store.IDLE_IN_TRANSACTION_MS`. Awake again, it writes nothing where
+  the fence is of a later epoch, elsewhere nothing that is newer than what is there, and its commit fails;
+- a row is finished when it was written to all of its shards. What was written to one of them is noted at once; if
+  another one cannot be written the row waits for that one, and then it is written to all of them again;
+- locks are taken in this order: a keeper's, placement, batches of a shard;
 - writes are compare-and-set by version, so duplicates, reordering and two projectors at once are harmless;
 - a batch writes to a shard only over a connection whose run id is `shards.run_id`, under the shard's shared batch lock;
   `shards.run_id` changes only under the exclusive one, when no batch is in flight, and is null while a tail is redone;

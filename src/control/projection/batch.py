@@ -5,14 +5,14 @@ was written to one of them is noted all the same, because that one may have to b
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from control.db import Connection
 from control.errors import Error
-from control.projection import model, store
+from control.projection import model, notes, store
 from control.projection.model import Numbered, Plan, Row, Write
 from control.projection.shard_writer import write_batch
 from control.projection.store import ShardState
@@ -44,8 +44,8 @@ async def project_ready(connection: Connection, placement: Placement, writers: W
     rows = await store.take_ready(connection, BATCH_ROWS_MAX)
     plan = model.plan(rows, placement)
     usable = await _usable(connection, list(plan.writes), writers)
-    numbered = await _write_all(plan, usable)
-    finished, parked = await _settle(connection, plan.rows, numbered)
+    numbered = await _write_all(plan, usable, placement.topology.epoch)
+    finished, parked = await _settle(connection, plan.rows, numbered, {})
     await finish_rest(connection, plan)
     return BatchResult(len(rows), numbered, finished, parked, len(plan.faulty), _lags(rows))
 
@@ -55,26 +55,41 @@ async def project_waiting(
 ) -> int:
     """The same for the rows that wait for one shard, by its keeper; returns how many were taken.
 
-    The keeper writes to no other shard. A row that has another owner waits for that one next, whose keeper makes it
-    ready when that one can be written: then it is written to both, which does no harm to the one that has it.
+    The keeper writes to no other shard. A row that has another owner, about which no note says that it was written,
+    waits for that one next. When that one can be written the row is made ready and written to both, which does no harm
+    to the one that has it. Were every row sent around like this, those of a large backlog could come back faster than
+    the keeper takes them, and it would never end.
     """
     rows = await store.take_waiting(connection, state.id, BATCH_ROWS_MAX)
     plan = model.plan(rows, placement)
     numbered = []
     if writes := plan.writes.get(state.id):
-        numbered.append(Numbered(state.id, await write_batch(shard, writes, state.base_seq), writes))
-    await _settle(connection, plan.rows, numbered)
+        number = await write_batch(shard, writes, state.base_seq, placement.topology.epoch)
+        numbered.append(Numbered(state.id, number, writes))
+    shared = [row.write.link_id for row in plan.rows if len(row.shard_ids) > 1]
+    noted = await notes.versions_of(connection, shared) if shared else {}
+    await _settle(connection, plan.rows, numbered, noted)
     await finish_rest(connection, plan)
     return len(rows)
 
 
-async def _settle(connection: Connection, rows: Sequence[Row], numbered: Sequence[Numbered]) -> tuple[list[Row], int]:
-    """Note what was written; let each row that lacks an owner wait for it. Returns the others, and how many wait."""
+async def _settle(
+    connection: Connection,
+    rows: Sequence[Row],
+    numbered: Sequence[Numbered],
+    noted: Mapping[tuple[str, int], int],
+) -> tuple[list[Row], int]:
+    """Note what was written; let each row that lacks an owner wait for it. Returns the others, and how many wait.
+
+    An owner is not lacked if it was written now, or if `noted` has that it was written before.
+    """
     written = {batch.shard_id for batch in numbered}
     finished: list[Row] = []
     waiting: dict[str, list[int]] = {}
     for row in rows:
-        missing = next((shard_id for shard_id in row.shard_ids if shard_id not in written), None)
+        write = row.write
+        lacking = [one for one in row.shard_ids if one not in written]
+        missing = next((one for one in lacking if noted.get((one, write.link_id), 0) < write.version), None)
         if missing is None:
             finished.append(row)
         else:
@@ -117,15 +132,17 @@ async def _usable(
     return usable
 
 
-async def _write_all(plan: Plan, usable: dict[str, tuple[ShardConnection, ShardState]]) -> list[Numbered]:
+async def _write_all(plan: Plan, usable: dict[str, tuple[ShardConnection, ShardState]], epoch: int) -> list[Numbered]:
     """Write to every usable shard at once; those that failed are missing from the result."""
-    results = await asyncio.gather(*(_write_one(plan.writes[shard_id], *usable[shard_id]) for shard_id in usable))
+    results = await asyncio.gather(
+        *(_write_one(plan.writes[shard_id], *usable[shard_id], epoch) for shard_id in usable)
+    )
     return [result for result in results if result is not None]
 
 
-async def _write_one(writes: list[Write], shard: ShardConnection, state: ShardState) -> Numbered | None:
+async def _write_one(writes: list[Write], shard: ShardConnection, state: ShardState, epoch: int) -> Numbered | None:
     try:
-        number = await write_batch(shard, writes, state.base_seq)
+        number = await write_batch(shard, writes, state.base_seq, epoch)
     except Error:
         return None  # the connection is closed now, and said so; the shard's rows are parked until it is back
     return Numbered(state.id, number, writes)

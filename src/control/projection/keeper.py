@@ -86,7 +86,7 @@ class Keeper:
         assert placement is not None
         revision = await connection.fetchval("SELECT domains_revision FROM installation")
         self.need = decide(state, observed, placement.topology.epoch, revision)
-        self.is_complete = self.need == "nothing" and not state.is_joining
+        self.is_complete = self.need in ("nothing", "publish") and state.is_complete and not state.is_joining
         return state
 
     async def _free_waiting(self) -> None:

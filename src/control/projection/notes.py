@@ -4,7 +4,7 @@ A busy shard has millions of them: each statement here reads and writes a bounde
 batch, because the notes of a batch are never parted.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from control.db import Connection
@@ -81,6 +81,15 @@ async def numbers_of(connection: Connection, link_id: int, version: int) -> tupl
         version,
     )
     return (rows[0]["key_hash"] if rows else 0), {row["shard_id"]: row["number"] for row in rows}
+
+
+async def versions_of(connection: Connection, link_ids: Sequence[int]) -> dict[tuple[str, int], int]:
+    """The highest version that was written, by shard and link. A shard that loses it is told again by its keeper."""
+    rows = await connection.fetch(
+        "SELECT shard_id, link_id, max(version) AS version FROM projected WHERE link_id = ANY ($1) GROUP BY 1, 2",
+        link_ids,
+    )
+    return {(row["shard_id"], row["link_id"]): row["version"] for row in rows}
 
 
 async def _ranges(connection: Connection, shard_id: str, after: int, limit: int) -> AsyncIterator[tuple[int, int]]:

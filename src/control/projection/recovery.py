@@ -5,7 +5,7 @@ keeper decides again from what is there, and each step says below why that is sa
 
 A shard that joins is adopted by its keeper (`begin_fill` and no more), filled by the move, given a floor
 (`raise_floor`) and called complete (`complete_joining`). A shard that leaves is told where the others are (`retire`),
-emptied page by page (`sweep_page`) and forgotten (`store.forget_shard`).
+emptied by the move (`shard_writer.remove`) and forgotten (`store.forget_shard`).
 
 A shard under repair keeps the fence of the epoch in which the repair began, until it is over. A move waits for that: so
 no ring can come up whose links the repair does not know of.
@@ -17,7 +17,7 @@ from typing import Final
 
 from control.db import Connection
 from control.errors import Error
-from control.projection import full, notes, publication, shard_writer, store
+from control.projection import full, notes, publication, store
 from control.projection.batch import project_waiting
 from control.projection.decision import Observed
 from control.projection.shard_writer import write_batch
@@ -31,8 +31,7 @@ from wire.fence import Fence
 from wire.topology import Topology
 
 UNPARK_ROWS_MAX: Final = 2000
-# SCAN looks at so many keys in one step: below a millisecond.
-SWEEP_KEYS: Final = 1000
+_SCAN_COUNT: Final = 1000
 
 
 async def redo_tail(
@@ -168,8 +167,8 @@ async def retire(connection: Connection, shard: ShardConnection | None, topology
     """Leave the topology in force and a fence of its epoch on a shard that is not in it any more; returns the fence.
 
     Edges that were away meanwhile learn there where the others are, and believe none of its answers under the epoch
-    that they hold. With the fence the caller empties the shard (`sweep_page`). A shard that nobody can reach is None,
-    and so is the answer: there is nobody to be told, and when it comes back no edge looks for it. Raises
+    that they hold. With the fence the caller empties the shard (`shard_writer.remove`). A shard that nobody can reach
+    is None, and so is the answer: there is nobody to be told, and when it comes back no edge looks for it. Raises
     Error("shard_in_use") if the shard has come back into the topology, or another topology is in force.
     """
     if shard is None:
@@ -182,15 +181,6 @@ async def retire(connection: Connection, shard: ShardConnection | None, topology
     if not await publication.replace(shard, observed, published, fence):
         raise Error("shard_unavailable", f"shard {shard.shard_id} was fenced by somebody else")
     return wire_fence.encode(fence)
-
-
-async def sweep_page(shard: ShardConnection, fence: bytes, cursor: bytes) -> tuple[bytes, int]:
-    """Remove the links that one step of SCAN finds; returns the next cursor, b"0" at the end, and how many they were.
-
-    Raises Error("shard_unavailable"), and removes nothing, if the fence is not `fence` any more.
-    """
-    following, found = await shard.execute("SCAN", cursor, "MATCH", keys.LINK_PREFIX + b"*", "COUNT", SWEEP_KEYS)
-    return following, (await shard_writer.remove(shard, fence, found) if found else 0)
 
 
 async def unpark(connection: Connection, shard_id: str, wake: Callable[[], None]) -> int:
@@ -212,7 +202,7 @@ async def _sweep(shard: ShardConnection) -> None:
     """Remove every link from the shard, a little at a time."""
     cursor = b"0"
     while True:
-        cursor, found = await shard.execute("SCAN", cursor, "MATCH", keys.LINK_PREFIX + b"*", "COUNT", SWEEP_KEYS)
+        cursor, found = await shard.execute("SCAN", cursor, "MATCH", keys.LINK_PREFIX + b"*", "COUNT", _SCAN_COUNT)
         if found:
             await shard.execute("UNLINK", *found)
         if int(cursor) == 0:

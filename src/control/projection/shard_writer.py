@@ -21,15 +21,20 @@ async def connect_writer(shard_id: str, url: str, more: Mapping[str, str] | None
     return await connect(shard_id, url, {**scripts, **(more or {})})
 
 
-async def write(connection: ShardConnection, writes: Sequence[Write]) -> None:
-    """Compare-and-set the records."""
-    await connection.pipeline(_write_commands(connection, writes))
+async def write(connection: ShardConnection, writes: Sequence[Write], epoch: int | None = None) -> None:
+    """Compare-and-set the records. With an epoch, as `write_batch`."""
+    await connection.pipeline(_write_commands(connection, writes, epoch))
 
 
-async def write_batch(connection: ShardConnection, writes: Sequence[Write], base_seq: int) -> int:
-    """Compare-and-set the records and return the number of the batch, which stands behind them in the shard's log."""
+async def write_batch(
+    connection: ShardConnection, writes: Sequence[Write], base_seq: int, epoch: int | None = None
+) -> int:
+    """Compare-and-set the records and return the number of the batch, which stands behind them in the shard's log.
+
+    With an epoch, nothing is written under a fence of a later one: Error("shard_unavailable").
+    """
     number: Command = ("EVALSHA", connection.scripts["number"], 1, keys.SEQUENCE, base_seq)
-    replies = await connection.pipeline([*_write_commands(connection, writes), number])
+    replies = await connection.pipeline([*_write_commands(connection, writes, epoch), number])
     return int(replies[-1])
 
 
@@ -48,7 +53,8 @@ async def remove(connection: ShardConnection, fence: bytes, link_keys: Sequence[
     return removed
 
 
-def _write_commands(connection: ShardConnection, writes: Sequence[Write]) -> list[Command]:
+def _write_commands(connection: ShardConnection, writes: Sequence[Write], epoch: int | None = None) -> list[Command]:
+    guard = () if epoch is None else (epoch, keys.FENCE)
     sha = connection.scripts["write"]
     commands: list[Command] = []
     for start in range(0, len(writes), KEYS_PER_CALL):
@@ -61,6 +67,7 @@ def _write_commands(connection: ShardConnection, writes: Sequence[Write]) -> lis
                 *(item.key for item in chunk),
                 TOMBSTONE_TTL_MS,
                 *(item.data for item in chunk),
+                *guard,
             )
         )
     return commands

@@ -3,10 +3,10 @@
 import re
 from typing import Final
 
-import redis.asyncio
-import redis.exceptions
+from redis.exceptions import RedisError
 
 from control.errors import Error
+from control.shards.connection import raw_connection
 
 HIDDEN: Final = "***"
 # user:password@ ahead of the host. The last @ counts: a password may have one that nobody has escaped.
@@ -17,8 +17,8 @@ _PARAMETER: Final = re.compile(r"([?&]password=)[^&#]*", re.IGNORECASE)
 def check(url: str, pointer: str | None = None) -> None:
     """Raise Error("topology_invalid") for what is no URL of a Redis."""
     try:
-        redis.asyncio.connection.parse_url(url)
-    except (ValueError, redis.exceptions.RedisError) as error:
+        raw_connection(url, protocol=3)
+    except (ValueError, TypeError, RedisError) as error:  # TypeError: a parameter that there is not
         raise Error("topology_invalid", f"{redacted(url)} is no redis URL: {error}", pointer=pointer) from error
 
 

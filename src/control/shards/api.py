@@ -15,9 +15,11 @@ class ShardPage(msgspec.Struct, frozen=True):
 
 
 class EdgePage(msgspec.Struct, frozen=True):
-    """All live edge workers, by id. With `unheard_shards`, a worker that only these shards know may be missing."""
+    """All live edge workers, by id. `unread` are the ids of others, whose heartbeats this build cannot read. With
+    `unheard_shards`, a worker that only these shards know may be missing."""
 
     items: list[EdgeView]
+    unread: list[str]
     unheard_shards: list[str]
     next_cursor: str | None = None
 
@@ -29,7 +31,8 @@ def routes(registry: Registry) -> list[Route]:
         return Reply(value=ShardPage(await registry.shards()))
 
     async def list_edges(_: Call) -> Reply:
-        return Reply(value=EdgePage(*await registry.workers()))
+        found = await registry.workers()
+        return Reply(value=EdgePage(items=found.items, unread=found.unread, unheard_shards=found.unheard_shards))
 
     return [
         Route(

@@ -14,8 +14,8 @@ from control.db import Database
 from control.shards import service, sheets
 from control.shards.addresses import redacted
 from control.shards.edges import Edges, EdgeWatch
-from control.shards.registry import LOOK_TIMEOUT_S, Registry, ask_all
-from control.shards.view import EdgeView, ShardView
+from control.shards.registry import LOOK_TIMEOUT_S, Registry, Workers, ask_all
+from control.shards.view import ShardView
 from wire import heartbeat
 from wire.topology import Shard
 
@@ -61,29 +61,28 @@ def shard() -> None:
 @shard.command("list")
 def list_shards() -> None:
     """List the shards, and what each says of itself now."""
-    shards, unheard = command.run_configured(_shards)
+    shards, workers = command.run_configured(_shards)
     Console().print(sheets.of_shards(shards))
     for item in shards:
         if item.reason is not None:
             click.echo(item.reason, err=True)
-    _warn(unheard)
+    _warn(workers)
 
 
 @click.command()
 def edges() -> None:
     """List the live edge workers."""
-    found, unheard = command.run_configured(_edges)
-    Console().print(sheets.of_edges(found))
-    _warn(unheard)
+    found = command.run_configured(_edges)
+    Console().print(sheets.of_edges(found.items))
+    _warn(found)
 
 
-async def _shards(config: ControlConfig, database: Database) -> tuple[list[ShardView], list[str]]:
+async def _shards(config: ControlConfig, database: Database) -> tuple[list[ShardView], Workers]:
     async with _listening(config, database) as registry:
-        _, unheard = await registry.workers()
-        return await registry.shards(), unheard
+        return await registry.shards(), await registry.workers()
 
 
-async def _edges(config: ControlConfig, database: Database) -> tuple[list[EdgeView], list[str]]:
+async def _edges(config: ControlConfig, database: Database) -> Workers:
     async with _listening(config, database) as registry:
         return await registry.workers()
 
@@ -106,9 +105,13 @@ async def _listening(config: ControlConfig, database: Database) -> AsyncIterator
         await background.stop()
 
 
-def _warn(unheard: list[str]) -> None:
-    if unheard:
-        click.echo(f"edges that only {', '.join(unheard)} know may be missing: they could not be heard there", err=True)
+def _warn(found: Workers) -> None:
+    if found.unread:
+        names = ", ".join(found.unread)
+        click.echo(f"{names} live too, but their heartbeats are of another build: bring both to the same one", err=True)
+    if found.unheard_shards:
+        names = ", ".join(found.unheard_shards)
+        click.echo(f"edges that only {names} know may be missing: they could not be heard there", err=True)
 
 
 def _shard(text: str) -> Shard:

@@ -34,6 +34,7 @@ class ShardEdges:
 
     live: dict[str, Heartbeat] = field(default_factory=dict)
     seen_ms: dict[str, int] = field(default_factory=dict)  # when the heartbeat was heard, by the wall clock
+    unread: set[str] = field(default_factory=set)  # live workers of whom nothing is known but that they are there
     is_known: bool = False
     is_gone: bool = False  # the shard has left: nobody hears of its edges any more, and nobody waits for them
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -44,19 +45,23 @@ class ShardEdges:
         """The live workers that have not applied the batch `number`."""
         return sorted(edge_id for edge_id, beat in self.live.items() if beat.sequence < number)
 
-    def take(self, edge_id: str, beat: Heartbeat | None) -> None:
-        """Note a worker's heartbeat, or that it has none any more."""
+    def take(self, edge_id: str, beat: Heartbeat | None, *, is_unread: bool = False) -> None:
+        """Note a worker's heartbeat, or that it has none any more, or one that cannot be read."""
+        self.unread.discard(edge_id)
         if beat is None:
             self.live.pop(edge_id, None)
             self.seen_ms.pop(edge_id, None)
         elif edge_id in self.live or len(self.live) < EDGES_MAX:
             self.live[edge_id] = beat
             self.seen_ms[edge_id] = time.time_ns() // 1_000_000
+        if (is_unread or beat is not None) and edge_id not in self.live and len(self.unread) < EDGES_MAX:
+            self.unread.add(edge_id)
 
     def forget(self) -> None:
         """Nothing is known of the edges any more."""
         self.live.clear()
         self.seen_ms.clear()
+        self.unread.clear()
         self.is_known = False
 
     def note_change(self, now_s: float) -> None:
@@ -206,7 +211,7 @@ class EdgeWatch:
     async def _on_push(self, push: Any) -> None:
         """Called by redis-py while it reads; `push` is the kind and the keys, or None for all keys after a flush."""
         found = push[1]
-        self._dirty.update(map(keys.edge_key, self._edges.live) if found is None else found)
+        self._dirty.update(map(keys.edge_key, (*self._edges.live, *self._edges.unread)) if found is None else found)
 
     async def _scan(self, connection: redis_connection.AbstractConnection) -> None:
         cursor = b"0"
@@ -224,7 +229,8 @@ class EdgeWatch:
             return
         for key, data in zip(dirty, await _ask(connection, "MGET", *dirty), strict=True):
             edge_id = key.removeprefix(keys.EDGE_PREFIX).decode()
-            self._edges.take(edge_id, None if data is None else _decode(data))
+            beat = None if data is None else _decode(data)
+            self._edges.take(edge_id, beat, is_unread=data is not None and beat is None)
         self._edges.note_change(asyncio.get_running_loop().time())
 
 
@@ -232,7 +238,7 @@ def _decode(data: bytes) -> Heartbeat | None:
     try:
         return heartbeat.decode(data)
     except FormatError:
-        return None  # a newer edge's, whose acknowledgements cannot be read
+        return None  # of an edge of another build, whose acknowledgements cannot be read
 
 
 async def _ask(connection: redis_connection.AbstractConnection, *command: Any) -> Any:

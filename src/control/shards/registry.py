@@ -53,6 +53,16 @@ class Look:
     answers: dict[str, Answer] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """Live edge workers by id; `unread` are others, whose heartbeats are of another build. A worker that only the
+    `unheard_shards` know may be missing."""
+
+    items: list[EdgeView]
+    unread: list[str]
+    unheard_shards: list[str]
+
+
 class Registry:
     """Who is there. `edges` is what this process has heard of edges."""
 
@@ -68,13 +78,17 @@ class Registry:
             return []
         return [self._shard(look, index, shard) for index, shard in enumerate(look.topology.shards)]
 
-    async def workers(self) -> tuple[list[EdgeView], list[str]]:
-        """Every live edge worker, by id, and the shards whose workers are not all known: one that only they know may be
-        missing."""
+    async def workers(self) -> Workers:
+        """Every live edge worker that is known."""
         look = await self._look()
         shards = () if look.topology is None else look.topology.shards
-        unheard = self._edges.unknown(shard.id for shard in shards)
-        return [_edge(look, worker) for worker in self._edges.workers()], unheard
+        found = [_edge(look, worker) for worker in self._edges.workers()]
+        unread = {edge_id for edges in self._edges.by_shard.values() for edge_id in edges.unread}
+        return Workers(
+            items=found,
+            unread=sorted(unread - {edge.id for edge in found}),
+            unheard_shards=self._edges.unknown(shard.id for shard in shards),
+        )
 
     async def _look(self) -> Look:
         """One look for all who ask meanwhile: however many there are, a shard gets one connection."""

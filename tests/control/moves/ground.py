@@ -31,7 +31,7 @@ from control.shards.current import CurrentPlacement, Placement, placement_of
 from control.shards.edges import Edges
 from tests.control.station import DEADLINE_S, SHORT_URL, fence_of, is_trusted
 from tests.stack.server import RedisServer
-from wire import keys, record
+from wire import fence, keys, record
 from wire.record import LinkRecord
 from wire.topology import Shard, Topology
 
@@ -199,6 +199,14 @@ def records(server: RedisServer) -> dict[bytes, LinkRecord | None]:
         values: Any = client.mget(found) if found else []
     decoded = {key: record.decode(value) for key, value in zip(found, values, strict=True) if value is not None}
     return {key: value if isinstance(value, LinkRecord) else None for key, value in decoded.items()}
+
+
+def raise_fence(server: RedisServer) -> None:
+    """As if a later topology had come into force."""
+    held = fence_of(server)
+    assert held is not None
+    with redis.Redis.from_url(server.url) as client:
+        client.set(keys.FENCE, fence.encode(replace(held, epoch=held.epoch + 1)))
 
 
 def run_id_of(server: RedisServer) -> str:

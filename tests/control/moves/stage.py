@@ -26,7 +26,7 @@ from control.moves.model import Move, MoveRequest
 from control.moves.plan import Speed
 from control.moves.service import Moves
 from control.moves.steps import STEPS, Phase, WorkName
-from control.moves.work import Done, Job, Pace, Progress, Result, Work
+from control.moves.work import Done, Job, Pace, Progress, Result, Stopped, Work
 from control.projection import recovery
 from control.projection import tasks as projection_tasks
 from control.projection.keeper import Tools as KeeperTools
@@ -45,6 +45,7 @@ from wire.topology import Topology
 
 DEADLINE_S: Final = 40.0
 CRASHES_MAX: Final = 30
+_IS_COMPLETE: Final = "SELECT is_complete FROM shards WHERE id = $1"
 MOVES: Final = Path(store.__file__).parent
 PACE: Final = Pace(links_s=1_000_000, latency_s=1.0)
 
@@ -93,7 +94,9 @@ class Labourer:
 
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     results: dict[str, list[Result]] = field(default_factory=dict)
+    held: WorkName = "copy"  # the work that has to pass the gate before each page
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    stops: int = 0  # how often a report said that the work is to end
     lost: frozenset[str] = frozenset()  # what the last call was to pass over
 
     def __post_init__(self) -> None:
@@ -109,8 +112,9 @@ class Labourer:
             self.calls.append((name, job.cursor))
             self.lost = job.lost
             for page in range(job.cursor.get("page", 0), 3):
-                await self.gate.wait()
-                await job.report({"page": page + 1}, Progress(fraction=(page + 1) / 3, counts={name: page + 1}))
+                if name == self.held:
+                    await self.gate.wait()
+                await self._report(job, name, page + 1)
             waiting = self.results.get(name)
             if waiting:
                 return waiting.pop(0)
@@ -119,6 +123,13 @@ class Labourer:
             return Done({"by": name})
 
         return work
+
+    async def _report(self, job: Job, name: str, page: int) -> None:
+        try:
+            await job.report({"page": page}, Progress(fraction=page / 3, counts={name: page}))
+        except Stopped:
+            self.stops += 1
+            raise
 
 
 async def _complete(job: Job) -> None:
@@ -227,6 +238,18 @@ class Stage:
     async def until_ended(self, move_id: int) -> Move:
         """The move at its end."""
         return await self.until(move_id, lambda move: STEPS[move.phase].is_end, "the move's end")
+
+    async def until_heard(self, edge_id: str) -> None:
+        """As soon as a worker is known to live whose heartbeats cannot be read."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not any(edge_id in edges.unread for edges in self.edges.by_shard.values()):  # noqa: ASYNC110  (no signal)
+                await asyncio.sleep(0.02)
+
+    async def until_complete(self, shard_id: str) -> None:
+        """As soon as the shard's keeper has filled it."""
+        async with asyncio.timeout(DEADLINE_S), self.database.connection() as connection:
+            while not await connection.fetchval(_IS_COMPLETE, shard_id):  # noqa: ASYNC110  (no signal)
+                await asyncio.sleep(0.02)
 
     async def topology(self) -> Topology:
         """The topology in force."""

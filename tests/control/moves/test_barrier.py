@@ -110,6 +110,14 @@ def test_edges_of_a_shard_have_to_be_known() -> None:
     assert barrier.reasons(BARRIER, scene) == ["the edges of shard shard-1 are being listened for"]
 
 
+def test_edge_of_another_build_is_waited_for() -> None:
+    """It lives, and nobody knows by which epoch it answers."""
+    scene = replace(SCENE, unread=frozenset(("old-1.0",)))
+    assert barrier.reasons(BARRIER, scene) == [
+        "edge old-1.0 cannot be understood by this build of control; bring both to the same build, or stop the edge"
+    ]
+
+
 def test_reads_are_armed_when_every_edge_reaches_every_shard() -> None:
     """A heartbeat of this epoch on each shard of the document."""
     beats = {"shard-0": {"web-1.0": _beat(), "web-2.0": _beat()}, "shard-1": {"web-1.0": _beat()}}

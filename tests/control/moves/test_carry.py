@@ -12,7 +12,7 @@ from control.moves import documents, throttle
 from control.moves.arcs import by_target
 from control.moves.carry import copy
 from control.moves.work import Cursor, Pace, Stopped, Waits
-from tests.control.moves.ground import Ground, add_one, play, records
+from tests.control.moves.ground import Ground, add_one, play, raise_fence, records
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys
@@ -226,6 +226,26 @@ def test_links_that_no_record_can_hold_are_counted(database_url: str, three: lis
         assert done.detail["first_faulty"][0]["link_id"] > 0
         assert ground.progress[-1].counts["faulty"] == 1
         assert len(records(three[2])) == sum(_moves(code, moving) for code in CODES) - 1
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
+def test_a_driver_that_slept_writes_nothing(database_url: str, three: list[RedisServer]) -> None:
+    """Under a fence of a later topology: nobody would ever remove it there."""
+    written: list[int] = []
+
+    async def work(ground: Ground) -> None:
+        async def sleep(number: int, _: Cursor) -> None:
+            if number == 3:
+                await ground.background.stop()  # the keeper would lower it again
+                raise_fence(three[2])
+                written.append(len(records(three[2])))
+
+        await ground.enter("copying")
+        waits = await ground.work(copy, sleep, pace=SMALL)
+        assert isinstance(waits, Waits)
+        assert "later epoch" in waits.reason
+        assert written == [len(records(three[2]))]
 
     play(database_url, three, add_one(three), CODES, work)
 

@@ -14,11 +14,11 @@ from control.moves.clean import remove
 from control.moves.connections import connect_mover
 from control.moves.verify import verify
 from control.moves.work import Cursor, Pace, Stopped, Waits
-from tests.control.moves.ground import Ground, add_one, play, records
+from tests.control.moves.ground import Ground, add_one, play, raise_fence, records
 from tests.control.station import fence_of
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
-from wire import fence, keys
+from wire import keys
 from wire.topology import Shard, Topology
 
 CODES = [f"c{number}" for number in range(1500)]
@@ -90,7 +90,7 @@ def test_a_fence_of_a_later_topology_stops_it(database_url: str, three: list[Red
             if number == 2:
                 await ground.background.stop()  # the keepers would lower it again
                 for server in three:
-                    _raise_fence(server)
+                    raise_fence(server)
                 raised.append(sum(len(records(server)) for server in three))
 
         await _moved(ground)
@@ -101,13 +101,6 @@ def test_a_fence_of_a_later_topology_stops_it(database_url: str, three: list[Red
         assert min(waits.leftovers.values()) > 0
 
     play(database_url, three, add_one(three), CODES, work)
-
-
-def _raise_fence(server: RedisServer) -> None:
-    held = fence_of(server)
-    assert held is not None
-    with redis.Redis.from_url(server.url) as client:
-        client.set(keys.FENCE, fence.encode(replace(held, epoch=held.epoch + 1)))
 
 
 def test_a_shard_that_is_down_keeps_no_other_waiting(database_url: str, three: list[RedisServer]) -> None:

@@ -6,15 +6,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
+import redis
 
 from control.moves import store
 from control.moves.driver import Drive, Superseded
 from control.moves.model import MoveRequest
-from control.moves.steps import Phase
+from control.moves.steps import Phase, WorkName
 from control.moves.work import Anew, Done, Job, Progress, Result, Waits
 from tests.control.moves.stage import Crash, FaultyDatabase, Stage, hurry, play
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
+from wire import keys
 
 WAY: list[Phase] = [
     "planned",
@@ -173,9 +175,7 @@ def test_paused_move_does_nothing_until_it_is_resumed(
             assert (await stage.moves.pause(move.id)).is_paused
             assert (await stage.moves.pause(move.id)).is_paused
             stage.labourer.gate.set()
-            for _ in range(20):
-                await asyncio.sleep(0.02)
-            paused = await stage.moves.get(move.id)
+            paused = await stage.until(move.id, lambda _: stage.labourer.stops == 1, "the work has ended")
             assert (paused.phase, paused.work.get("cursor"), len(stage.labourer.calls)) == ("copying", None, 1)
             assert (await stage.topology()).mode == "armed"
             await stage.moves.resume(move.id)
@@ -197,8 +197,12 @@ def _stop_edges_at(epoch: int) -> Callable[[Stage], None]:
     return stop
 
 
-def _close_gate(stage: Stage) -> None:
-    stage.labourer.gate.clear()
+def _hold(name: WorkName) -> Callable[[Stage], None]:
+    def hold(stage: Stage) -> None:
+        stage.labourer.held = name
+        stage.labourer.gate.clear()
+
+    return hold
 
 
 def _soak_long(stage: Stage) -> None:
@@ -221,7 +225,14 @@ TURNS = [
     Turn(phase="planned", stop=_stop_edges_at(0), wanted="abort", way=["aborted"], modes=[]),
     Turn(
         phase="copying",
-        stop=_close_gate,
+        stop=_hold("copy"),
+        wanted="abort",
+        way=["compensating", "aborted"],
+        modes=["armed", "steady"],
+    ),
+    Turn(
+        phase="verifying",
+        stop=_hold("verify"),
         wanted="abort",
         way=["compensating", "aborted"],
         modes=["armed", "steady"],
@@ -315,14 +326,54 @@ def test_silent_shard_is_waited_for_until_it_is_given_up(
             try:
                 await stage.moves.reverse(move.id)
                 waits = f"shard shard-1 does not answer; bring it back or `pointsman move lost {move.id} shard-1`"
-                waiting = await stage.until(move.id, lambda now: now.waits_for == waits, waits)
-                assert waiting.phase == "reversing"
+                await stage.until(move.id, lambda now: (now.phase, now.waits_for) == ("reversing", waits), waits)
                 await stage.moves.declare_lost(move.id, "shard-1")
                 await stage.until_ended(move.id)
                 await driving
             finally:
                 shards[1].resume()
         assert (await stage.moves.get(move.id)).phase == "reversed"
+
+    play(database_url, shards, work)
+
+
+def test_shard_that_was_given_up_and_stays_is_filled_anew(database_url: str, shards: list[RedisServer]) -> None:
+    """Its links could not be removed; when it comes back it is swept, whatever its process is."""
+
+    async def work(stage: Stage) -> None:
+        shards[0].pause()
+        try:
+            move = await stage.start(MoveRequest(kind="drain", shard_id="shard-0"))
+            await stage.moves.declare_lost(move.id, "shard-0")
+            await stage.drive()
+            assert (await stage.moves.get(move.id)).phase == "done"
+            assert stage.labourer.lost == frozenset(("shard-0",))
+            async with stage.database.connection() as connection:
+                row = await connection.fetchrow("SELECT run_id, is_complete FROM shards WHERE id = 'shard-0'")
+            assert tuple(row) == (None, False)
+        finally:
+            shards[0].resume()
+        await stage.until_complete("shard-0")
+
+    play(database_url, shards, work)
+
+
+def test_edge_of_another_build_holds_the_move(database_url: str, shards: list[RedisServer]) -> None:
+    """Its heartbeat cannot be read; the move begins when that edge is gone."""
+
+    async def work(stage: Stage) -> None:
+        with redis.Redis.from_url(shards[1].url) as client:
+            client.set(keys.edge_key("old-1.0"), b'1{"edge_id":"old-1.0"}', px=2000)
+        await stage.until_heard("old-1.0")
+        move = await stage.start(MoveRequest(kind="reweight", shard_id="shard-0", weight=2.0))
+        async with stage.driving() as driving:
+            waiting = await stage.until(move.id, lambda now: now.waits_for is not None, "a reason to wait")
+            assert (waiting.phase, (waiting.waits_for or "").split(";")[0]) == (
+                "planned",
+                "edge old-1.0 cannot be understood by this build of control",
+            )
+            await driving
+        assert (await stage.moves.get(move.id)).phase == "done"
 
     play(database_url, shards, work)
 

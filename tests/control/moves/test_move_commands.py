@@ -17,7 +17,7 @@ from control.moves import sheets
 from control.moves.following import RATE_WINDOW_S, Rate
 from control.moves.model import Move
 from control.moves.steps import STEPS, Phase
-from tests.control.commands import SRC, run_command
+from tests.control.commands import SRC, invoke, run_command
 from tests.control.conftest import StationFactory
 from tests.control.heartbeats import beat
 from tests.control.station import DEADLINE_S, Station, eventually, fetch, prepare
@@ -78,6 +78,7 @@ def _moves(url: str) -> list[tuple[Any, ...]]:
     return fetch(url, "SELECT kind, shard_id, phase FROM moves ORDER BY id")
 
 
+@pytest.mark.slow
 def test_move_is_followed_to_its_end(
     station_factory: StationFactory, database_url: str, shards: list[RedisServer], target: RedisServer
 ) -> None:
@@ -113,113 +114,110 @@ def test_plan_changes_nothing(ready_url: str, target: RedisServer) -> None:
         ("drain", "shard-1"),
     ]
     for command in commands:
-        planned = run_command(ready_url, "shard", *command, "--plan")
+        planned = invoke(ready_url, "shard", *command, "--plan")
         assert (planned.returncode, planned.stderr) == (0, "")
         assert "total" in planned.stdout
         assert "it takes about" in planned.stdout
         for typed in ("n\n", ""):
-            refused = run_command(ready_url, "shard", *command, typed=typed)
+            refused = invoke(ready_url, "shard", *command, typed=typed)
             assert refused.returncode == 1
             assert "Aborted!" in refused.stderr
     assert _moves(ready_url) == []
     assert fetch(ready_url, "SELECT count(*) FROM topologies") == [(1,)]
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        (("add", "shard-1", NOWHERE), "shard_exists", "choose another id"),
-        (("add", "shard-2", NOWHERE), "shard_unreachable", "start it"),
-        (("add", "shard-2", "http://127.0.0.1"), "topology_invalid", "is no redis URL"),
-        (("add", "Shard", "{target}"), "topology_invalid", "[a-z0-9-]"),
-        (("add", "shard-2", "{target}", "--weight=-1"), "topology_invalid", "0..1000"),
-        (("add", "shard-2", "{target}", "--weight=nan"), "topology_invalid", "0..1000"),
-        (("add", "shard-2", "{target}", "--weight=0.001"), "topology_invalid", "hundredths"),
-        (("add", "shard-2", "{target}", "--replica={target}"), "topology_invalid", "twice"),
-        (("add", "shard-2", "{0}"), "shard_exists", "a Redis of its own"),
-        (("remove", "shard-9"), "shard_unknown", "pointsman shard list"),
-        (("drain", "shard-9"), "shard_unknown", "pointsman shard list"),
-        (("reweight", "shard-1", "1"), "move_empty", "already"),
-        (("reweight", "shard-1", "1001"), "topology_invalid", "0..1000"),
-        (("replace", "shard-9", "shard-2", "{target}"), "shard_unknown", "pointsman shard list"),
-        (("replace", "shard-1", "shard-0", "{target}"), "shard_exists", "choose another id"),
-    ],
-)
-def test_what_cannot_be_moved_is_refused(
-    ready_url: str, shards: list[RedisServer], target: RedisServer, case: tuple[tuple[str, ...], str, str]
-) -> None:
+REFUSED: Final = [
+    (("add", "shard-1", NOWHERE), "shard_exists", "choose another id"),
+    (("add", "shard-2", NOWHERE), "shard_unreachable", "start it"),
+    (("add", "shard-2", "http://127.0.0.1"), "topology_invalid", "is no redis URL"),
+    (("add", "Shard", "{target}"), "topology_invalid", "[a-z0-9-]"),
+    (("add", "shard-2", "{target}", "--weight=-1"), "topology_invalid", "0..1000"),
+    (("add", "shard-2", "{target}", "--weight=nan"), "topology_invalid", "0..1000"),
+    (("add", "shard-2", "{target}", "--weight=0.001"), "topology_invalid", "hundredths"),
+    (("add", "shard-2", "{target}", "--replica={target}"), "topology_invalid", "twice"),
+    (("add", "shard-2", "{0}"), "shard_exists", "a Redis of its own"),
+    (("remove", "shard-9"), "shard_unknown", "pointsman shard list"),
+    (("drain", "shard-9"), "shard_unknown", "pointsman shard list"),
+    (("reweight", "shard-1", "1"), "move_empty", "already"),
+    (("reweight", "shard-1", "1001"), "topology_invalid", "0..1000"),
+    (("replace", "shard-9", "shard-2", "{target}"), "shard_unknown", "pointsman shard list"),
+    (("replace", "shard-1", "shard-0", "{target}"), "shard_exists", "choose another id"),
+]
+
+
+def test_what_cannot_be_moved_is_refused(ready_url: str, shards: list[RedisServer], target: RedisServer) -> None:
     """Before anything is written, with the code and what to do."""
-    arguments, code, told = case
-    given = [text.replace("{target}", target.url).replace("{0}", shards[0].url) for text in arguments]
-    result = run_command(ready_url, "shard", *given, "--yes")
-    assert (result.returncode, result.stdout) == (1, "")
-    assert f"({code})" in result.stderr
-    assert told in result.stderr
+    for arguments, code, told in REFUSED:
+        given = [text.replace("{target}", target.url).replace("{0}", shards[0].url) for text in arguments]
+        result = invoke(ready_url, "shard", *given, "--yes")
+        assert (result.returncode, result.stdout) == (1, ""), arguments
+        assert f"({code})" in result.stderr, result.stderr
+        assert told in result.stderr, result.stderr
     assert _moves(ready_url) == []
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("shard", "add", "shard-2"),
-        ("shard", "reweight", "shard-1", "much"),
-        ("shard", "reweight", "shard-1"),
-        ("shard", "replace", "shard-1", "shard-2"),
-        ("move", "show", "x"),
-        ("move", "show", "0"),
-        ("move", "pause"),
-        ("move", "list", "--limit", "0"),
-        ("move", "lost", "1"),
-        ("edges", "now"),
-    ],
-)
-def test_what_is_no_command_says_how_it_is_used(migrated_url: str, arguments: tuple[str, ...]) -> None:
+MISUSED: Final = [
+    ("shard", "add", "shard-2"),
+    ("shard", "reweight", "shard-1", "much"),
+    ("shard", "reweight", "shard-1"),
+    ("shard", "replace", "shard-1", "shard-2"),
+    ("move", "show", "x"),
+    ("move", "show", "0"),
+    ("move", "pause"),
+    ("move", "list", "--limit", "0"),
+    ("move", "lost", "1"),
+    ("edges", "now"),
+]
+
+
+def test_what_is_no_command_says_how_it_is_used(migrated_url: str) -> None:
     """As click does."""
-    result = run_command(migrated_url, *arguments)
-    assert result.returncode == 2
-    assert "Usage:" in result.stderr
+    for arguments in MISUSED:
+        result = invoke(migrated_url, *arguments)
+        assert result.returncode == 2, arguments
+        assert "Usage:" in result.stderr
 
 
 def test_move_is_steered(ready_url: str, target: RedisServer) -> None:
     """--no-wait returns at once; pause, resume, abort and what they say; the second move is refused."""
-    started = run_command(ready_url, "shard", "add", "shard-2", target.url, "--yes", "--no-wait")
+    started = invoke(ready_url, "shard", "add", "shard-2", target.url, "--yes", "--no-wait")
     assert (started.returncode, "move 1 has begun" in started.stdout) == (0, True)
     assert _moves(ready_url) == [("add", "shard-2", "planned")]
-    again = run_command(ready_url, "shard", "remove", "shard-0", "--yes")
+    again = invoke(ready_url, "shard", "remove", "shard-0", "--yes")
     assert "pointsman move watch" in again.stderr
     assert "(move_under_way)" in again.stderr
-    shown = run_command(ready_url, "move", "show", "1").stdout
+    shown = invoke(ready_url, "move", "show", "1").stdout
     assert "is `pointsman control` running?" in shown
-    assert "`pointsman move resume 1` lets it go on" in run_command(ready_url, "move", "pause", "1").stdout
-    assert re.search(r"planned \(paused\)", run_command(ready_url, "move", "list").stdout)
-    assert "paused; `pointsman move resume 1`" in run_command(ready_url, "move", "show", "1").stdout
-    assert "goes on" in run_command(ready_url, "move", "resume", "1").stdout
-    reverse = run_command(ready_url, "move", "reverse", "1")
+    assert "`pointsman move resume 1` lets it go on" in invoke(ready_url, "move", "pause", "1").stdout
+    assert re.search(r"planned \(paused\)", invoke(ready_url, "move", "list").stdout)
+    assert "paused; `pointsman move resume 1`" in invoke(ready_url, "move", "show", "1").stdout
+    assert "goes on" in invoke(ready_url, "move", "resume", "1").stdout
+    reverse = invoke(ready_url, "move", "reverse", "1")
     assert (reverse.returncode, "abort it instead" in reverse.stderr) == (1, True)
-    assert "is taken back" in run_command(ready_url, "move", "abort", "1").stdout
-    assert "asked to abort" in run_command(ready_url, "move", "show", "1").stdout
+    assert "is taken back" in invoke(ready_url, "move", "abort", "1").stdout
+    assert "asked to abort" in invoke(ready_url, "move", "show", "1").stdout
 
 
 def test_unknown_move_is_said_to_be_unknown(ready_url: str) -> None:
     """With the command that shows what there is."""
     for command in ("show", "watch", "pause", "resume", "abort", "reverse"):
-        result = run_command(ready_url, "move", command, "9")
+        result = invoke(ready_url, "move", command, "9")
         assert (result.returncode, result.stdout) == (1, "")
         assert "`pointsman move list`" in result.stderr
-    assert "`pointsman shard --help`" in run_command(ready_url, "move", "watch").stderr
-    assert run_command(ready_url, "move", "list").returncode == 0
+    assert "`pointsman shard --help`" in invoke(ready_url, "move", "watch").stderr
+    assert invoke(ready_url, "move", "list").returncode == 0
 
 
 def test_shard_is_declared_lost(ready_url: str, shards: list[RedisServer], target: RedisServer) -> None:
     """After a question, and only if it does not answer."""
-    run_command(ready_url, "shard", "add", "shard-2", target.url, "--yes", "--no-wait")
-    answers = run_command(ready_url, "move", "lost", "1", "shard-0", "--yes")
+    invoke(ready_url, "shard", "add", "shard-2", target.url, "--yes", "--no-wait")
+    answers = invoke(ready_url, "move", "lost", "1", "shard-0", "--yes")
     assert (answers.returncode, "(shard_answers)" in answers.stderr) == (1, True)
     shards[0].kill()
-    refused = run_command(ready_url, "move", "lost", "1", "shard-0", typed="n\n")
+    refused = invoke(ready_url, "move", "lost", "1", "shard-0", typed="n\n")
     assert "out of reach for every edge?" in refused.stdout
     assert fetch(ready_url, "SELECT lost FROM moves") == [([],)]
-    assert run_command(ready_url, "move", "lost", "1", "shard-0", typed="y\n").returncode == 0
+    assert invoke(ready_url, "move", "lost", "1", "shard-0", typed="y\n").returncode == 0
     assert fetch(ready_url, "SELECT lost FROM moves") == [(["shard-0"],)]
 
 

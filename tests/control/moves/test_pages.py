@@ -139,6 +139,17 @@ def test_commands_are_calls_of_the_script(count: int) -> None:
     assert batch.commands == batch.writes(range(count))
 
 
+def test_commands_name_the_epoch_and_the_fence() -> None:
+    """Behind all that write.lua has without them, in whole batches and in parts."""
+    rows = [link(number) for number in range(KEYS_PER_CALL + 1)]
+    reader = Reader(1, SHA, 7)
+    reader.feed(copy_bytes((row, 0) for row in rows))
+    batch, plain = reader.take(0), _batch(rows)
+    expected = [[*call, b"7", b"pm:fence"] for call in _parsed(b"".join(plain.commands))]
+    assert _parsed(b"".join(batch.commands)) == expected
+    assert _parsed(b"".join(batch.writes(range(len(rows))))) == expected
+
+
 def test_some_of_a_batch_are_written() -> None:
     """By index; another index is an error."""
     batch = _batch([link(number) for number in range(5)])

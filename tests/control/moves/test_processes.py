@@ -133,6 +133,22 @@ def test_shard_is_replaced_and_retired(
         assert client.get(keys.TOPOLOGY) is not None
 
 
+def test_dead_shard_is_replaced(
+    station_factory: StationFactory, database_url: str, shards: list[RedisServer], target: RedisServer
+) -> None:
+    """Its links are in PostgreSQL; the operator says that it will not come back."""
+    station = station_factory(database_url, shards, **QUICKLY)
+    station.wait_trusted()
+    _fill(station)
+    shards[0].kill()
+    move_id = _begin(station, MoveRequest(kind="replace", shard_id="shard-0", new_id="shard-9", url=target.url))
+    eventually(lambda: "shard-0 does not answer" in (_phase(station, move_id).waits_for or ""), "the wait for shard-0")
+    _ask(station, lambda moves: moves.declare_lost(move_id, "shard-0"))
+    ended = _until(station, move_id, "done", "aborted")
+    assert (ended.phase, ended.waits_for) == ("done", None)
+    _assert_moved(station, {"shard-1": shards[1], "shard-9": target})
+
+
 @pytest.mark.slow
 def test_killed_control_goes_on_where_it_was(
     station_factory: StationFactory, database_url: str, shards: list[RedisServer], target: RedisServer

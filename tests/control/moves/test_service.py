@@ -68,6 +68,10 @@ def test_bad_requests_are_refused(database_url: str, shards: list[RedisServer], 
             (MoveRequest(kind="add", shard_id="shard-2", url=other_database), "shard_exists"),
             (MoveRequest(kind="add", shard_id="shard-2", url="http://10.0.0.1"), "topology_invalid"),
             (MoveRequest(kind="add", shard_id="shard-2", url="redis://127.0.0.1:x"), "topology_invalid"),
+            (
+                MoveRequest(kind="add", shard_id="shard-2", url=dead.url, replicas=("http://10.0.0.1",)),
+                "topology_invalid",
+            ),
             (MoveRequest(kind="remove", shard_id="shard-7"), "shard_unknown"),
             (MoveRequest(kind="reweight", shard_id="shard-0", weight=1.0), "move_empty"),
         ]
