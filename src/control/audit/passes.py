@@ -17,7 +17,7 @@ from control.errors import Error
 from control.log import Logger
 from control.metrics import AuditMetrics
 from control.moves import reading
-from control.moves._pages import Batch
+from control.moves._pages import Batch, Reader
 from control.moves.arcs import HASHES, Walk
 from control.moves.misplaced import SCAN_COUNT
 from control.moves.reading import Border, Passage
@@ -141,7 +141,7 @@ class Pass:
             await reading.prepare(rows)
             estimate = await projection_store.links_estimate(rows)
             walk = Walk([(0, HASHES - 1)], self.place.done, estimate)
-            await Passage(rows, walk, self._throttle, _NO_SCRIPT).go(work, on_done)
+            await Passage(rows, walk, self._throttle, partial(Reader, 1, _NO_SCRIPT)).go(work, on_done)
         self.place.are_links_done = True
         await report()
 
