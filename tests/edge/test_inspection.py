@@ -118,7 +118,7 @@ def test_entries_of_the_origin_are_left_alone(shards: Shards, database_url: str)
     shards.set_fence(0, state="filling")
 
     async def run() -> None:
-        async with running_rig(shards, database_url=database_url, origin_ttl_ms=2000) as rig:
+        async with running_rig(shards, origin_url=database_url, origin_ttl_ms=2000) as rig:
             await until(lambda: rig.counters.get("is_origin_reachable") == 1)
             assert await rig.get("abc") == (302, ONE)
             for _ in range(100):

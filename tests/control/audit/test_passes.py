@@ -269,3 +269,20 @@ async def _move(ground: Ground, phase: str) -> None:
         """,
         phase,
     )
+
+
+def test_it_goes_slower_when_a_shard_does(database_url: str, three: list[RedisServer]) -> None:
+    """A shard that answers later than it should slows the pass down; it comes to its end all the same."""
+
+    async def work(ground: Ground) -> None:
+        rates: list[float] = []
+
+        async def note(going: Pass) -> None:
+            rates.append(going._throttle.rate)
+
+        tally = await audit(ground, pace=Pace(links_s=400, latency_s=0.0), on_report=note)
+        assert tally.compared == len(CODES[:200])
+        assert rates[0] == 400
+        assert throttle.RATE_MIN <= min(rates) <= 200
+
+    play(database_url, three, add_one(three), CODES[:200], work)
