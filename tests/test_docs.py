@@ -128,6 +128,13 @@ def test_alerts_are_complete() -> None:
         assert re.search(r'^ +action: ".+"$', rule, re.MULTILINE), rule
 
 
+def test_groups_of_alerts_have_names_of_their_own() -> None:
+    """Prometheus takes none of a file's rules if two of its groups have the same name."""
+    names = re.findall(r"^ +- name: (\S+)$", _document("deploy/alerts.yml"), re.MULTILINE)
+    assert names
+    assert len(names) == len(set(names))
+
+
 def test_every_redis_key_is_documented() -> None:
     """docs/redis-keys.md has every name in wire.keys, and no other."""
     texts = {value.decode() for value in vars(keys).values() if isinstance(value, bytes)}

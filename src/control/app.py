@@ -62,12 +62,13 @@ from control.shards import api as shards_api
 from control.shards.current import CurrentPlacement
 from control.shards.edges import Edges
 from control.shards.registry import Registry
-from control.streaming import Stream, follow
+from control.streaming import STALL_S, Stream, follow, taken_in_time
 from control.tags import api as tags_api
 from control.tags.service import Tags
 
 DOCS_URL: Final = "/docs"
 _PATH_MEMBER: Final = re.compile(r"{\w+}")
+_STALLED: Final = Error("client_stalled", f"the client has taken nothing for {STALL_S:.0f} s")
 
 Handle = Callable[[Request], Awaitable[Response]]
 
@@ -100,7 +101,8 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
     routes += moves_api.routes(Moves(database, driver.wake, speed_of(config)))
     audience = Audience(database, background, metrics)
     exports = Exports(database, are_rows_kept=config.clicks_raw == "on")
-    routes += clicks_api.routes(database) + clicks_streamed.routes(database, audience, exports)
+    routes += clicks_api.routes(database, config.clicks_links_days)
+    routes += clicks_streamed.routes(database, audience, exports)
     routes += audit_api.routes(database)
     routes += system.routes(state, routes)
 
@@ -220,13 +222,18 @@ async def _followed(route: Route, reply: Reply, stream: Stream, request: Request
         ended = answering.stopping if reply.is_endless else None
         async with aclosing(follow(stream, request.content.receive, ended)) as chunks:  # type: ignore[union-attr]
             async for chunk in chunks:
-                yield chunk
+                async with taken_in_time(chunks, partial(_torn, route, answering, _STALLED)):
+                    yield chunk
     except Exception as error:
-        metrics.problems.add(code=error.code if isinstance(error, Error) else "internal")
-        answering.log.warning("answer torn off", path=route.path, reason=str(error))
+        _torn(route, answering, error)
         raise
     finally:
         metrics.streams.add(-1, route=route.name)
+
+
+def _torn(route: Route, answering: _Answering, error: Exception) -> None:
+    answering.metrics.problems.add(code=error.code if isinstance(error, Error) else "internal")
+    answering.log.warning("answer torn off", path=route.path, reason=str(error))
 
 
 def _fallback(routes: Sequence[Route], metrics: Metrics) -> Handle:

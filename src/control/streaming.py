@@ -1,12 +1,15 @@
 """Answers that are streamed: chunk by chunk, as fast as the client takes them, and not a chunk longer than it stays."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 Stream = AsyncGenerator[bytes, None]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
+# A client that takes nothing for so long has gone without a word.
+STALL_S: Final = 60.0
 _DISCONNECT: Final = "http.disconnect"
 
 
@@ -32,6 +35,34 @@ async def follow(stream: Stream, receive: Receive, ended: asyncio.Event | None) 
         for end in ends:
             end.cancel()
         await stream.aclose()
+
+
+@asynccontextmanager
+async def taken_in_time(stream: Stream, on_stall: Callable[[], None]) -> AsyncIterator[None]:
+    """For the time in which the server has a chunk of `stream`, until the client has taken it. After STALL_S of that
+    `on_stall` is called, the stream is closed, and the request is cancelled.
+
+    A generator that waits to be asked for more cannot end by itself, and keeps its place among those that are counted.
+    The stream is closed first: once nobody has them, the generators around it would all be closed at the same time.
+    """
+    loop, request = asyncio.get_running_loop(), asyncio.current_task()
+    assert request is not None  # who asks for chunks
+    ending: list[asyncio.Task[None]] = []
+
+    async def end() -> None:
+        on_stall()
+        try:
+            await stream.aclose()
+        finally:
+            request.cancel()
+
+    timer = loop.call_later(STALL_S, lambda: ending.append(loop.create_task(end())))
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if any(not task.done() for task in ending):  # the client went on at this very moment; too late
+            await asyncio.wait(ending)
 
 
 async def primed(stream: Stream) -> Stream:

@@ -38,7 +38,8 @@ from edge._http cimport HEAD, parse_head
 from edge._ring cimport xxh64_of
 from edge._segment cimport (
     CLICK, CODE_BYTES_MAX, FRAME_BYTES_MAX, FRAMES_MAX, IS_HEAD, IS_TLS, NO_AGENT, OPTED_OUT, PAGE, TEXT, TEXT_BYTES_MAX,
-    UNKNOWN_CODE, ClickItem, Item, TextItem, account_of, close_segment, frame_seed, next_account, publish, seal_frame, turn_account,
+    UNKNOWN_CODE, ClickItem, Item, TextItem, account_of, close_segment, frame_seed, next_account, note_closing, publish,
+    seal_frame, turn_account,
 )
 
 from wire.report import DROP_REASONS
@@ -306,13 +307,16 @@ cdef class ClickLog:
     cdef int _end_segment(self) noexcept:
         """Close the segment and turn the ledger to the next one.
 
-        1. The counts go into the segment's header, 2. the ledger turns, 3. the segment is closed. Killed after 1: it is
-        counted anew as the one under way; after 2: it is below the ledger's segment, and so counted already.
+        1. The counts go into the segment's header and the ledger, 2. the ledger turns, 3. the segment is closed. Killed
+        after 1: it is counted anew as the one under way; after 2: it is below the ledger's segment, and so counted already.
         """
         cdef Account* next
         self._seal()
         self._segment.header.recorded = self._account.open_recorded
         self._segment.header.unknown_recorded = self._account.open_unknown
+        note_closing(
+            self._books, self._segment.header.number, self._account.open_recorded, self._account.open_unknown
+        )
         next = next_account(self._books)
         next.recorded += next.open_recorded
         next.unknown_recorded += next.open_unknown

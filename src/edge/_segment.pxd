@@ -10,7 +10,7 @@ All integers are little-endian, as the machines are that this is built for. Both
              48  is_closed, sealed frames                               192  which account holds
              56  length of the edge id, edge id                         256  two accounts
             256  the end of each sealed frame                           368  drops by reason, of unknown codes too
-           4096  items, see wire.click
+           4096  items, see wire.click                                  512  counts of the last closed segments
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -23,6 +23,7 @@ cdef enum:
     CODE_BYTES_MAX = 64
     EDGE_ID_BYTES_MAX = 100     # wire.frame's
     REASONS = 4                 # wire.report.DROP_REASONS
+    CLOSINGS = 112              # fill a ledger's page; 900 MB of segments of the default size
     SEGMENT_BYTES_MIN = 65536   # wastes a sixteenth on its first page
     SEGMENT_BYTES_MAX = 67108864  # as many frames as the table holds, with some of them sealed by age
 
@@ -92,6 +93,15 @@ cdef struct Account:
     uint64_t unknown_torn
 
 
+# What a segment had when it was closed, until CLOSINGS more are. In the ledger, for that is synced with every new segment,
+# and a segment's own page when the kernel likes. Of a size that no sector of a disk cuts in two.
+cdef struct Closing:
+    uint64_t after              # the segment's number + 1; written last, 0 while the rest is
+    uint64_t recorded
+    uint64_t unknown_recorded
+    uint64_t reserved
+
+
 # The page of a ledger. `boot` tells whether the machine has lost power or was started anew since: what a process wrote
 # into mapped files survives its death, but not that.
 cdef struct Books:
@@ -107,11 +117,13 @@ cdef struct Books:
     Account[2] accounts
     uint64_t[REASONS] dropped   # torn ones are in the account
     uint64_t[REASONS] unknown_dropped
-    uint8_t[3664] rest
+    uint8_t[80] reserved_last
+    Closing[CLOSINGS] closings  # that of segment n is at n % CLOSINGS
 
 
-# Clicks that were found whole.
+# Clicks that were found whole, and the instant of the first; 0: there is none.
 cdef struct Scan:
+    int64_t first_ms
     uint64_t recorded
     uint64_t unknown_recorded
 
@@ -132,6 +144,8 @@ cdef int close_segment(Header* header) noexcept nogil
 cdef Account* account_of(Books* books) noexcept nogil
 cdef Account* next_account(Books* books) noexcept nogil
 cdef int turn_account(Books* books) noexcept nogil
+# Note what a segment has that is about to be closed.
+cdef int note_closing(Books* books, uint32_t number, uint64_t recorded, uint64_t unknown_recorded) noexcept nogil
 
 
 cdef class Mapping:

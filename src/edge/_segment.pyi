@@ -28,7 +28,10 @@ class SegmentMap(Mapping):
         """Make a new segment of bytes that are all zero; ValueError for a size that none can have."""
 
     def frames(self, first: int = 0) -> list[tuple[int, int]]:
-        """Start and end of the sealed frames, from number `first` on. They do not change, but more may come."""
+        """Start and end of the sealed frames, from number `first` on. They do not change, but more may come.
+
+        Raises wire.FormatError for a table that makes no sense.
+        """
 
     def body(self, start: int, end: int) -> bytes:
         """The bytes of a frame, as wire.click reads them."""
@@ -69,5 +72,6 @@ class LedgerMap(Mapping):
     def settle(self, number: int, found: tuple[int, int], noted: tuple[int, int]) -> None:
         """Count a repaired segment of a dead writer, once, in the order of their numbers.
 
-        `found` are its clicks and unknown codes; `noted` is how many its own header says. What is missing was torn.
+        `found` are its clicks and unknown codes; `noted` is how many its own header says, for want of a better count:
+        the ledger has those of the last ones that were closed. What is missing was torn.
         """

@@ -91,6 +91,8 @@ cdef uint32_t _scan_items(const Header* header, uint32_t start, uint32_t limit, 
             break
         if item_check(item, seed) != item.check:
             break
+        if item.kind == CLICK and scan.first_ms == 0:
+            scan.first_ms = (<const ClickItem*>item).time_ms
         if item.kind == CLICK and item.flags & UNKNOWN_CODE:
             scan.unknown_recorded += 1
         elif item.kind == CLICK:
@@ -126,13 +128,16 @@ cdef int _fill(Header* header, uint32_t start, uint32_t at, uint32_t end) noexce
 cdef int _repair_sealed(Header* header, Scan* scan) noexcept nogil:
     """Make the sealed frames readable; a table that makes no sense from some frame on is cut there."""
     cdef uint32_t start = PAGE, end, at, i, frames = min(header.frames, <uint32_t>FRAMES_MAX)
+    cdef Scan before
     for i in range(frames):
         end = header.ends[i]
         if not _is_frame(header, start, end):
             header.frames = i
             break
+        before = scan[0]
         at = _scan_items(header, start, end, scan)
         if 0 < end - at < ITEM_BYTES_MIN:
+            scan[0] = before                    # they are found again behind the table
             header.frames = i
             break
         _fill(header, start, at, end)
@@ -172,6 +177,17 @@ cdef int turn_account(Books* books) noexcept nogil:
     return 0
 
 
+cdef int note_closing(Books* books, uint32_t number, uint64_t recorded, uint64_t unknown_recorded) noexcept nogil:
+    cdef Closing* closing = &books.closings[number % CLOSINGS]
+    closing.after = 0
+    release_fence()
+    closing.recorded = recorded
+    closing.unknown_recorded = unknown_recorded
+    release_fence()
+    closing.after = <uint64_t>number + 1
+    return 0
+
+
 cdef inline uint64_t _lost(uint64_t noted, uint64_t found) noexcept nogil:
     return noted - found if noted > found else 0
 
@@ -181,6 +197,13 @@ cdef bytes _edge_id(str edge_id):
     if not 1 <= len(encoded) <= EDGE_ID_BYTES_MAX:
         raise ValueError(f"edge id {edge_id!r} is not 1..{EDGE_ID_BYTES_MAX} bytes long")
     return encoded
+
+
+cdef str _read_edge_id(const uint8_t* at, uint8_t size):
+    cdef bytes encoded = (<const char*>at)[: min(size, <uint8_t>EDGE_ID_BYTES_MAX)]
+    if not 1 <= size <= EDGE_ID_BYTES_MAX or not encoded.isascii():
+        raise FormatError("value", f"an edge id of {size} bytes that begins with {encoded!r}")
+    return encoded.decode("ascii")
 
 
 cdef int _check_magic(const uint8_t* found, const char* magic, str name) except -1:
@@ -229,8 +252,9 @@ cdef class SegmentMap(Mapping):
 
     cdef int _check(self) except -1:
         _check_magic(self.header.magic, SEGMENT_MAGIC, "segment")
-        if self.header.size < PAGE or self.header.edge_id_size > EDGE_ID_BYTES_MAX:
+        if self.header.size < PAGE:
             raise FormatError("value", f"the header of a segment says that it has {self.header.size} bytes")
+        _read_edge_id(self.header.edge_id, self.header.edge_id_size)
         return 0
 
     cdef int _writable(self) except -1:
@@ -262,7 +286,7 @@ cdef class SegmentMap(Mapping):
 
     @property
     def edge_id(self):
-        return self.header.edge_id[: self.header.edge_id_size].decode("ascii")
+        return _read_edge_id(self.header.edge_id, self.header.edge_id_size)
 
     @property
     def created_ms(self):
@@ -270,17 +294,25 @@ cdef class SegmentMap(Mapping):
 
     @property
     def is_closed(self):
-        return self.header.is_closed != 0
+        cdef bint is_closed = self.header.is_closed != 0
+        acquire_fence()                     # the frames that are read after this are all of a closed one's
+        return is_closed
 
     @property
     def noted(self):
         return self.header.recorded, self.header.unknown_recorded
 
     def frames(self, uint32_t first=0):
-        cdef uint32_t count = min(self.header.frames, <uint32_t>FRAMES_MAX), i
+        cdef uint32_t count = min(self.header.frames, <uint32_t>FRAMES_MAX), i, start, end
         acquire_fence()
-        starts = [PAGE if i == 0 else self.header.ends[i - 1] for i in range(first, count)]
-        return [(start, self.header.ends[first + i]) for i, start in enumerate(starts)]
+        found = []
+        for i in range(first, count):
+            start = PAGE if i == 0 else self.header.ends[i - 1]
+            end = self.header.ends[i]
+            if not _is_frame(self.header, start, end):
+                raise FormatError("value", f"its table says that frame {i} is from {start} to {end}")
+            found.append((start, end))
+        return found
 
     def body(self, uint32_t start, uint32_t end):
         if not PAGE <= start < end <= self.size:
@@ -296,6 +328,8 @@ cdef class SegmentMap(Mapping):
         with nogil:
             _repair_sealed(self.header, &scan)
             _seal_rest(self.header, &scan)
+        if self.header.created_ms == 0:
+            self.header.created_ms = scan.first_ms      # as its writer did, whose page was lost
         return scan.recorded, scan.unknown_recorded
 
     def close(self):
@@ -316,6 +350,7 @@ cdef class LedgerMap(Mapping):
 
     def __init__(self, mapping, is_writable=False):
         _check_magic(self.books.magic, LEDGER_MAGIC, "ledger")
+        _read_edge_id(self.books.edge_id, self.books.edge_id_size)
 
     @staticmethod
     def format(mapping, uint64_t writer, str edge_id not None, int64_t started_ms, bytes boot not None):
@@ -337,7 +372,7 @@ cdef class LedgerMap(Mapping):
 
     @property
     def edge_id(self):
-        return self.books.edge_id[: min(self.books.edge_id_size, <int>EDGE_ID_BYTES_MAX)].decode("ascii")
+        return _read_edge_id(self.books.edge_id, self.books.edge_id_size)
 
     @property
     def started_ms(self):
@@ -378,6 +413,7 @@ cdef class LedgerMap(Mapping):
 
     def settle(self, uint32_t number, found, noted):
         cdef Account* new
+        cdef Closing* closing = &self.books.closings[number % CLOSINGS]
         cdef uint64_t recorded, unknown_recorded, noted_recorded, noted_unknown
         if not self.is_writable:
             raise ValueError("the ledger was opened for reading")
@@ -386,6 +422,9 @@ cdef class LedgerMap(Mapping):
         recorded, unknown_recorded = found
         noted_recorded, noted_unknown = noted
         new = next_account(self.books)
+        if closing.after == <uint64_t>number + 1:
+            # The page of a segment is written at another time than the ledger's: it may be from before the closing.
+            noted_recorded, noted_unknown = closing.recorded, closing.unknown_recorded
         if number < new.segment:                # counted when it was closed
             new.recorded -= min(new.recorded, _lost(noted_recorded, recorded))
             new.unknown_recorded -= min(new.unknown_recorded, _lost(noted_unknown, unknown_recorded))

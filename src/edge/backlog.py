@@ -26,6 +26,8 @@ from typing import Final, NamedTuple
 # A frame that keeps vanishing under one and the same Redis process is one that somebody throws away: after this often,
 # and as many ack timeouts, a person has to look at it.
 VANISHED_MAX: Final = 8
+# Instants are kept in 32 bits: until 2106. What a wrong clock or a damaged page says beyond that is as young as can be.
+SINCE_S_MAX: Final = 2**32 - 1
 
 
 class State(enum.IntEnum):
@@ -213,8 +215,14 @@ class Backlog:
         return self._move(frame, State.STORED)
 
     def remains(self, frame: FrameId, now_ms: int) -> None:
-        """An overdue frame is still in its stream: nobody has read it yet."""
-        self._in_flight[frame].due_ms = now_ms + self._ack_timeout_ms
+        """An overdue frame is still in its stream: nobody has read it yet.
+
+        1. The stream has the entry; 2. control stores the frame, and its acknowledgement is read; 3. this is told of 1.
+        Or: 1. the frame is lost, because its shard is another process now; 2. that one has the entry from its disk.
+        """
+        entry = self._in_flight.get(frame)
+        if entry is not None:
+            entry.due_ms = now_ms + self._ack_timeout_ms
 
     def vanished(self, frame: FrameId) -> State:
         """An overdue frame is no longer in its stream; where it stands now."""

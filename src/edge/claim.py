@@ -1,5 +1,6 @@
 """The lock by which one process ships the clicks of a directory, and no other."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -24,14 +25,16 @@ class Claim:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d" % os.getpid(), 0)
         except OSError as error:
             os.close(descriptor)
             if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
                 return False
             raise
         self._descriptor = descriptor
+        # On a full disk there may be no room even for this, and shipping is what makes some.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b"%d" % os.getpid(), 0)
         return True
 
     def holder(self) -> str:

@@ -92,7 +92,6 @@ class Shipper:
         finally:
             self._shipping.is_active = 0
             await self._carriers.close()
-            self._writers.close()
             self._claim.release()
 
     async def _claimed(self) -> bool:

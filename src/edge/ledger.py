@@ -62,15 +62,20 @@ class Ledger:
 
     @classmethod
     def open(cls, path: Path, *, is_writable: bool = False) -> Self:
-        """Any writer's; raises OSError, or FormatError for what this build cannot read."""
+        """Any writer's; raises OSError, or FormatError for what this build cannot read.
+
+        To be written by somebody else its writer must be dead, which only its lock tells: BlockingIOError if it lives.
+        """
         descriptor = os.open(path, (os.O_RDWR if is_writable else os.O_RDONLY) | os.O_CLOEXEC)
         try:
+            if is_writable:
+                _take(descriptor, path)
             _check_size(descriptor)
             access = mmap.ACCESS_WRITE if is_writable else mmap.ACCESS_READ
             mapping = mmap.mmap(descriptor, LEDGER_BYTES, access=access)
             return cls(descriptor, mapping, LedgerMap(mapping, is_writable))
         except BaseException:
-            os.close(descriptor)
+            _release(descriptor)
             raise
 
     def __enter__(self) -> Self:
@@ -109,9 +114,7 @@ class Ledger:
     def close(self) -> None:
         """Let it go, and with it the writer's lock."""
         if self._descriptor >= 0:
-            # Not just closed: the mapping has a descriptor of its own, which holds the lock too.
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-            os.close(self._descriptor)
+            _release(self._descriptor)
             self._descriptor = -1
 
 
@@ -164,6 +167,17 @@ def _lock(descriptor: int) -> bool:
             return False
         raise
     return True
+
+
+def _take(descriptor: int, path: Path) -> None:
+    if not _lock(descriptor):
+        raise BlockingIOError(errno.EWOULDBLOCK, "its writer lives", str(path))
+
+
+def _release(descriptor: int) -> None:
+    # Not just closed: the mapping has a descriptor of its own, which holds the lock too.
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def boot() -> bytes:

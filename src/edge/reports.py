@@ -54,8 +54,10 @@ class Reports:
         self._told[report.writer] = Told(report, place, entry_id, now_ms, now_ms + REPORT_MS)
 
     def remains(self, writer: int, now_ms: int) -> None:
-        """Nobody has read the last one yet."""
-        self._told[writer].look_ms = now_ms + REPORT_MS
+        """Nobody has read the last one yet; one that was lost meanwhile may be there from its shard's disk."""
+        told = self._told.get(writer)
+        if told is not None:
+            told.look_ms = now_ms + REPORT_MS
 
     def lose(self, shard_id: str, living_run_id: str = "") -> None:
         """What was sent to a shard is lost, but for what the process with `living_run_id` got."""

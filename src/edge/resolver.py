@@ -48,8 +48,8 @@ log = structlog.get_logger("edge.resolver")
 
 SHARE_MAX: Final = 256  # waiters of one flight answered in one loop turn: a millisecond or two
 BATCH_MAX: Final = 256  # keys of one MGET: longer ones would hold up the shard's other clients
-# A topology is read in a round trip, and its rings are made in some tens of milliseconds.
-PARK_MS: Final = 100
+# A topology is read in a round trip, and its rings are made in tens of milliseconds; on a busy machine in more.
+PARK_MS: Final = 250
 # To its owner, behind a newer topology to the next one, and once more for one that comes on its heels.
 DEPARTURES_MAX: Final = 3
 

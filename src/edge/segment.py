@@ -2,6 +2,7 @@
 
     <state_dir>/clicks/   <writer>.ledger             a writer's counts, and the lock by which it is known to live
                           <writer>-<number>.segment   clicks; deleted once all frames of a closed one are stored
+                          <…>.segment.aside           what cannot be shipped, until a person has looked at it
                           space                       locked while somebody takes room
 
 A reader sees the sealed frames of any segment, also of one that is being written.
@@ -23,6 +24,7 @@ from wire.errors import FormatError
 DIRECTORY: Final = "clicks"
 DIRECTORY_MODE: Final = 0o700
 SUFFIX: Final = ".segment"
+ASIDE: Final = ".aside"
 SPACE: Final = "space"
 
 
@@ -124,11 +126,11 @@ def numbers(directory: Path, writer: int) -> list[int]:
 
 
 def used_bytes(directory: Path) -> int:
-    """What all segments of a directory take; raises OSError."""
+    """What all segments of a directory take, with those that were set aside; raises OSError."""
     total = 0
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.name.endswith(SUFFIX):
+            if entry.name.endswith((SUFFIX, SUFFIX + ASIDE)):
                 try:
                     total += entry.stat().st_size
                 except FileNotFoundError:  # stored and deleted meanwhile
@@ -188,25 +190,19 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def recover(directory: Path, writer: int) -> Ledger:
-    """Make all that a dead writer left whole, and give its ledger, whose counts are exact then.
+def recover(directory: Path, books: Ledger) -> None:
+    """Make all that a dead writer left whole; the counts of its ledger, opened to be written, are exact then.
 
     May be broken off and begun again. What a process wrote survives its death, so only what was not closed is looked
     at, unless the machine was started anew since. Raises OSError and FormatError.
     """
-    books = Ledger.open(ledger.path_of(directory, writer), is_writable=True)
-    try:
-        is_same_boot = books.books.boot == ledger.boot()
-        present = set(numbers(directory, writer))
-        for number in sorted(present | {books.books.segment}):
-            if number in present:
-                _recover(path_of(directory, writer, number), books, is_same_boot)
-            else:
-                books.books.settle(number, (0, 0), (0, 0))
-    except BaseException:
-        books.close()
-        raise
-    return books
+    is_same_boot = books.books.boot == ledger.boot()
+    present = set(numbers(directory, books.writer))
+    for number in sorted(present | {books.books.segment}):
+        if number in present:
+            _recover(path_of(directory, books.writer, number), books, is_same_boot)
+        else:
+            books.books.settle(number, (0, 0), (0, 0))
 
 
 def _recover(path: Path, books: Ledger, is_same_boot: bool) -> None:

@@ -49,6 +49,7 @@ class Writer:
         self._retired: list[int] = []  # numbers of closed segments that are to be cut to what they use
         self._made: list[int] = []  # numbers of segments of which the disk may not know
         self._sync_ms = 0
+        self._sync_retry_ms = 0  # after a failure nothing is synced before then
         self._synced = 0  # number of the first segment that may have clicks that are not on the disk
         self._trouble = ""
         self._is_closed = False
@@ -69,7 +70,7 @@ class Writer:
         if _is_idle(self._supplying) and (is_short or now_ms >= self._supply_ms):
             self._supplying = asyncio.create_task(self._supply())
         is_due = self._config.click_sync_ms > 0 and now_ms >= self._sync_ms
-        if _is_idle(self._syncing) and (is_due or self._made):
+        if _is_idle(self._syncing) and (is_due or self._made) and now_ms >= self._sync_retry_ms:
             self._sync_ms = now_ms + self._config.click_sync_ms if is_due else self._sync_ms
             self._syncing = asyncio.create_task(self._sync(with_clicks=is_due))
 
@@ -132,7 +133,8 @@ class Writer:
         Apart from `_supply`: on a busy disk it may take seconds, and the next segment must not wait for it.
         """
         made, self._made = self._made, []
-        current = self._clicks.segment
+        # Without one under way, what was recorded last is in the last one that was made.
+        current = self._clicks.segment if self._clicks.segment >= 0 else self._next - 1
         numbers = {*made, *(range(self._synced, current + 1) if with_clicks else ())}
         if self._ledger is None:
             return
@@ -140,6 +142,7 @@ class Writer:
             await asyncio.to_thread(self._sync_files, self._ledger, sorted(numbers))
         except OSError as error:
             self._made += made
+            self._sync_retry_ms = monotonic_ms() + RETRY_MS
             self._counters.add("click_failures")
             log.warning("cannot have the disk hold clicks", directory=str(self._room.directory), error=str(error))
         else:

@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ import structlog
 
 from edge import ledger, segment
 from edge._segment import SegmentMap
-from edge.backlog import FrameId, SegmentId
+from edge.backlog import SINCE_S_MAX, FrameId, SegmentId
 from edge.ledger import Ledger
 from edge.segment import Segment
 from wire.errors import FormatError
@@ -29,7 +29,6 @@ from wire.report import Report
 
 log = structlog.get_logger("edge.clicks")
 
-ASIDE: Final = ".aside"
 MAGIC_BYTES: Final = 8
 NAME: Final = re.compile(r"([0-9a-f]{16})-(\d{6,10})")
 
@@ -60,7 +59,7 @@ class Writers:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._dead: dict[int, Ledger] = {}  # recovered
+        self._dead: dict[int, Report] = {}  # recovered, and what they came to
         self._edge_ids: dict[SegmentId, str] = {}
 
     def look(self, known: Callable[[SegmentId], int | None], is_first: bool) -> Look:
@@ -103,15 +102,7 @@ class Writers:
         """The final reports of dead writers are stored: nothing is left to say of them."""
         for writer in writers:
             ledger.path_of(self._directory, writer).unlink(missing_ok=True)
-            books = self._dead.pop(writer, None)
-            if books is not None:
-                books.close()
-
-    def close(self) -> None:
-        """Let go of all files."""
-        for books in self._dead.values():
-            books.close()
-        self._dead.clear()
+            self._dead.pop(writer, None)
 
     # ---- ledgers
 
@@ -124,10 +115,8 @@ class Writers:
                 with Ledger.open(path) as books:
                     found.reports.append(books.report(_wall_ms()))
             elif not ledger.sweep(path):
-                found.set_aside += self._sort_out(writer)
-                self._dead[writer] = segment.recover(self._directory, writer)
-                log.info("clicks of an ended worker are taken over", writer=f"{writer:016x}")
-        except FileNotFoundError:
+                self._take_over(path, writer, found)
+        except (FileNotFoundError, BlockingIOError):
             return
         except FormatError as error:
             # A writer that lives has not written its page yet; the next look finds it.
@@ -135,22 +124,37 @@ class Writers:
                 _set_aside(path, str(error))
                 found.set_aside += 1
 
+    def _take_over(self, path: Path, writer: int, found: Look) -> None:
+        """Make whole what a dead writer left, under its lock.
+
+        1. A worker makes its ledger; 2. nobody holds the lock, so it looks dead here; 3. the worker locks it, so it
+        is not swept away; 4. it begins to record. Without the lock its segments would be closed under its hands.
+        """
+        with Ledger.open(path, is_writable=True) as books:
+            if books.writer != writer:
+                raise FormatError("value", f"by its page it is that of {books.writer:016x}")
+            found.set_aside += self._sort_out(writer)
+            segment.recover(self._directory, books)
+            self._dead[writer] = books.report(_wall_ms())
+        log.info("clicks of an ended worker are taken over", writer=f"{writer:016x}")
+
     def _sort_out(self, writer: int) -> int:
         """Take out what a dead writer's segments cannot be recovered with; how many were set aside."""
         count = 0
         for number in segment.numbers(self._directory, writer):
-            path = segment.path_of(self._directory, writer, number)
+            id_ = SegmentId(writer, number)
             try:
-                Segment.open(path)
+                self._open(id_, is_over=False)
             except FormatError as error:
-                count += _discard(path, str(error))
+                count += _discard(self._path(id_), str(error))
         return count
 
     def _reports_of_dead(self, names: list[str]) -> list[Report]:
         """A report is final once the writer has no segment any more, not even one that was set aside."""
         owners = {match[1] for name in names if (match := NAME.match(name))}
         return [
-            books.report(_wall_ms(), is_final=f"{writer:016x}" not in owners) for writer, books in self._dead.items()
+            replace(report, at_ms=_wall_ms(), is_final=f"{writer:016x}" not in owners)
+            for writer, report in self._dead.items()
         ]
 
     # ---- segments
@@ -182,8 +186,8 @@ class Writers:
             return
         self._edge_ids[id_] = opened.edge_id
         # What was not sealed a moment ago is young; what lay here at the start may be as old as its segment.
-        since_ms = opened.created_ms if is_first else _wall_ms()
-        found.seen.append(Seen(id_, frames, is_closed, since_ms // 1000))
+        since_ms = min(opened.created_ms, _wall_ms()) if is_first else _wall_ms()
+        found.seen.append(Seen(id_, frames, is_closed, min(max(since_ms, 0) // 1000, SINCE_S_MAX)))
 
     def _open(self, id_: SegmentId, is_over: bool) -> Segment:
         path = self._path(id_)
@@ -226,7 +230,7 @@ def _discard(path: Path, reason: str) -> bool:
 
 
 def _set_aside(path: Path, reason: str) -> None:
-    aside = path.with_name(path.name + ASIDE)
+    aside = path.with_name(path.name + segment.ASIDE)
     path.rename(aside)
     log.error(
         "file of clicks set aside; when the reason is mended, give it its name back and it is shipped; "

@@ -3,6 +3,7 @@
 A document is the ASCII digit of its format version followed by one JSON object, so that it stays readable in redis-cli.
 """
 
+import reprlib
 from typing import Any, TypeVar
 
 import orjson
@@ -34,8 +35,11 @@ def unpack(data: bytes, version: int, name: str) -> dict[str, Any]:
 
 
 def field(body: dict[str, Any], key: str, kind: type[_T], name: str) -> _T:
-    """`body[key]`, refused unless it is a `kind`; a bool is no int."""
+    """`body[key]`, refused unless it is a `kind`; a bool is no int.
+
+    The message has only the outside of what is refused: one that nests deep cannot be written out.
+    """
     value = body.get(key)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise FormatError("value", f"{name}: {key!r} must be of type {kind.__name__}, not {value!r}")
+        raise FormatError("value", f"{name}: {key!r} must be of type {kind.__name__}, not {reprlib.repr(value)}")
     return value

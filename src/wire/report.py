@@ -1,9 +1,11 @@
 """What a worker of an edge has served, recorded and dropped since its start: one entry of a shard's stream.
 
-All counts only rise, so a report that comes late or twice is harmless: the highest of each counts. But for one case:
-what a power cut took was recorded once and is torn then, so `recorded` falls by as much as `torn` rises, and the report
-with more torn clicks holds. `served` = `recorded` + the sum of `dropped`; answers 404 to unknown codes are counted
-apart, likewise.
+`served` = `recorded` + the sum of `dropped`; answers 404 to unknown codes are counted apart, likewise.
+
+`served` and each reason of `dropped` only rise, so a report that comes late or twice is harmless: of each the highest
+holds, and `recorded` is what is left. It rises too, but for one case: what a power cut took was recorded once and is
+`torn` then. A ledger that the cut threw back may know less than was reported before, so the final report decides: its
+`recorded` is what the files of the dead writer held, and what was served beyond that and not dropped otherwise is torn.
 """
 
 from dataclasses import asdict, dataclass

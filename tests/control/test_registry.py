@@ -209,19 +209,24 @@ def test_edge_of_another_build_is_named(station: Station, shards: list[RedisServ
 
 
 def test_workers_of_an_edge_are_listed(station: Station, shards: list[RedisServer], tmp_path: Path) -> None:
-    """A real edge: each worker reports to each shard, and follows what is written."""
+    """A real edge: each worker reports to each shard, follows what is written, and says what it was asked."""
     code = station.create("https://a.example/")["code"]
     with running_edge(tmp_path / "edge", [server.url for server in shards], workers=2) as edge:
-        assert edge.get(f"/{code}", host="go.example").status == 302
+        for _ in range(20):
+            assert edge.get(f"/{code}", host="go.example").status == 302
 
         def followed() -> Any:
             items = _edges(station)["items"]
             places = [place for item in items for place in item["shards"]]
-            return items if len(places) == 4 and all(place["lag"] == 0 for place in places) else None
+            is_there = len(places) == 4 and all(place["lag"] == 0 for place in places)
+            return items if is_there and sum(item["requests"] for item in items) >= 20 else None
 
         items = eventually(followed, "both workers have followed both shards")
     assert [item["id"] for item in items] == ["test.0", "test.1"]
-    assert all(item["is_current"] and item["build"] for item in items)
+    assert all(item["is_current"] and item["build"] and item["memory_bytes"] > 1_000_000 for item in items)
+    assert all(item["started_at"] <= item["seen_at"] for item in items)
+    assert sum(item["hits"] for item in items) >= 18
+    assert sum(item["links"] for item in items) >= 1
     assert all([place["id"] for place in item["shards"]] == ["shard-0", "shard-1"] for item in items)
 
 

@@ -186,3 +186,15 @@ def test_wait_is_bounded(station: Station) -> None:
     for query in ("wait=shards", "wait=edges&wait_ms=0", "wait=edges&wait_ms=30001"):
         assert station.client.post(f"/api/v1/links?{query}", json=GOOD).json()["code"] == "query_invalid"
     assert station.client.get("/api/v1/links/abc").status_code == 404
+
+
+def test_a_shard_that_hangs_is_not_believed(station: Station, shards: list[RedisServer]) -> None:
+    """Over a connection that is still there nothing is heard of its edges: it is asked, and begun anew."""
+    failures = 'pointsman_task_failures{task="edges shard-1"}'
+    assert station.metric(failures) == 0
+    shards[1].pause()
+    try:
+        eventually(lambda: station.metric(failures) > 0, "the silence is noticed")
+    finally:
+        shards[1].resume()
+    eventually(lambda: station.metric(failures) == 0, "it is watched again")

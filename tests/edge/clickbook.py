@@ -48,6 +48,7 @@ def recover_all(state_dir: Path) -> list[Report]:
     made = []
     for writer in ledger.writers(directory_of(state_dir)):
         assert not ledger.is_alive(ledger.path_of(directory_of(state_dir), writer))
-        with segment.recover(directory_of(state_dir), writer) as books:
+        with Ledger.open(ledger.path_of(directory_of(state_dir), writer), is_writable=True) as books:
+            segment.recover(directory_of(state_dir), books)
             made.append(books.report(0, is_final=True))
     return made

@@ -94,6 +94,19 @@ def test_frame_that_was_acknowledged_meanwhile_has_not_vanished() -> None:
     assert backlog.settled() == []
 
 
+def test_frame_that_is_not_in_flight_any_more_may_still_be_in_its_stream() -> None:
+    """It was asked for before it was acknowledged, or lost with a shard that has it from its disk."""
+    backlog = backlog_of([5000, 6000])
+    stored, lost = backlog.next(2)
+    for frame, run_id in ((stored, "new"), (lost, "old")):
+        backlog.sent(frame, Place("shard-0", run_id), b"1-0", now_ms=0)
+    backlog.acknowledge(stored)
+    backlog.lose("shard-0", living_run_id="new")
+    for frame in (stored, lost):
+        backlog.remains(frame, now_ms=200)
+    assert (backlog.in_flight, backlog.next(2)) == (0, [lost])
+
+
 def test_age_is_that_of_the_oldest_frame_that_is_not_stored() -> None:
     """Frames of several segments, stored in any order."""
     backlog = backlog_of([5000, 6000])

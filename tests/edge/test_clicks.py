@@ -1,12 +1,14 @@
 """The way of clicks from segments to control: real files, and real shards that die, fill up and lose their memory."""
 
 import os
+import resource
 import signal
 from pathlib import Path
 
 import pytest
 import redis
 
+from edge.claim import Claim
 from edge.segment import directory_of
 from edge.topology import Store
 from tests.edge.click_stand import Consumer, Recorder, killed_shipper, shipping
@@ -98,6 +100,26 @@ def test_shard_that_comes_back_empty_gets_each_frame_again(shard: RedisServer, t
         eventually(lambda: drained(consumer, tmp_path), "all are stored")
     assert consumer.links() == [*range(1, 61)]
     assert counted.resent == 6
+
+
+def test_shard_that_comes_back_with_its_memory_does_not_stop_the_shipper(shard: RedisServer, tmp_path: Path) -> None:
+    """What the other process got is sent again, though this one has it from its disk, and nothing fails of it."""
+    recorder, consumer = Recorder(tmp_path), Consumer([shard])
+    for first in range(1, 60, 10):
+        recorder.click(range(first, first + 10))
+        recorder.seal()
+    recorder.close()
+    with shipping(tmp_path, [shard.url]) as counted:
+        eventually(lambda: counted.in_flight == 6, "all frames are in the stream")
+        with redis.Redis.from_url(shard.url) as client:
+            client.save()
+        shard.kill()
+        shard.start()
+        assert length(shard) >= 6
+        eventually(lambda: counted.resent >= 6 and length(shard) >= 12, "they are sent again")
+        eventually(lambda: drained(consumer, tmp_path), "all are stored")
+        assert counted.failures == 0
+    assert consumer.links() == [*range(1, 61)]
 
 
 def test_frames_of_a_shard_that_stays_away_go_to_another(shards: Shards, tmp_path: Path) -> None:
@@ -267,6 +289,57 @@ def test_file_that_is_no_segment_is_set_aside(shard: RedisServer, tmp_path: Path
         Path(f"{name}-000008.segment.aside").unlink()
         eventually(lambda: drained(consumer, tmp_path), "nothing is left")
     assert consumer.links() == [1]
+
+
+@pytest.mark.parametrize(("offset", "damage"), [(24, b"\xff" * 6), (57, b"\xff"), (256, b"\xff" * 64)])
+def test_segment_with_a_spoilt_page_holds_up_nobody(
+    shard: RedisServer, tmp_path: Path, offset: int, damage: bytes
+) -> None:
+    """Its instant, its edge's id or its table of frames: the others' clicks arrive all the same."""
+    spoilt, other = sorted((Recorder(tmp_path), Recorder(tmp_path)), key=lambda recorder: recorder.writer)
+    consumer = Consumer([shard])
+    for link_id in range(1, 20):
+        spoilt.click([link_id])
+        spoilt.seal()
+    spoilt.close()
+    with (directory_of(str(tmp_path)) / f"{spoilt.writer:016x}-000000.segment").open("r+b") as file:
+        file.seek(offset)
+        file.write(damage)
+    other.click([100])
+    other.close()
+    with shipping(tmp_path, [shard.url]) as counted:
+
+        def has_arrived() -> bool:
+            consumer.consume()
+            return 100 in consumer.links()
+
+        eventually(has_arrived, "the other clicks arrive")
+        assert counted.failures == 0
+
+
+def test_dead_writers_hold_no_descriptors(tmp_path: Path) -> None:
+    """While control is away a worker may end again and again, and each leaves a ledger."""
+    for recorder in (Recorder(tmp_path) for _ in range(30)):
+        recorder.click([1])
+        recorder.die()
+    before = len(os.listdir("/proc/self/fd"))
+    with shipping(tmp_path, ["redis://127.0.0.1:1"], click_flush_ms=300) as counted:
+        eventually(lambda: counted.backlog_bytes > 0, "it has looked")
+        assert len(os.listdir("/proc/self/fd")) < before + 30
+
+
+def test_directory_is_had_on_a_full_disk(tmp_path: Path) -> None:
+    """Though there is no room for the pid: shipping is what makes some."""
+    claim = Claim(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        is_taken = claim.take()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert is_taken
+    assert not Claim(tmp_path).take()
+    claim.release()
 
 
 @pytest.mark.parametrize(

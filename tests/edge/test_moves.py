@@ -14,7 +14,7 @@ from edge.clock import monotonic_ms
 from tests.edge.load import exchange
 from tests.edge.rig import Rig, running_rig, until
 from tests.edge.stand import HOST, Edge, Shards, eventually, insert_link, migrate, running_edge, started_edge
-from tests.edge.test_freshness import wait_for_sleep
+from tests.edge.test_freshness import wait_for_location, wait_for_sleep
 from tests.stack.fixtures import RedisFactory
 from wire import fence, keys, topology
 
@@ -310,17 +310,19 @@ def test_misses_wait_for_the_topology_that_a_fence_announces(shards: Shards, tmp
 def test_edge_that_slept_through_a_move_gives_no_old_answer(shards: Shards, tmp_path: Path, is_explained: bool) -> None:
     """SIGSTOP across a whole move and a change at the new owner; requests wait in its sockets when it wakes.
 
-    Its old shard answers pings as ever, and has pushed nothing: only the fence says that the link has gone. With the
-    newer topology beside the fence, or without one that the edge could read.
+    It knows nothing of the new owner, and its old shard answers pings as ever: only the fence says that the link has
+    gone. With the newer topology beside the fence, or without one that the edge could read.
     """
     settings = {"ping_timeout_ms": 300, "reply_timeout_ms": 200, "ping_interval_ms": 50, "stale_ms": 1}
-    with running_edge(tmp_path / "edge", [server.url for server in shards.servers], **settings) as edge:
+    both = shards.described(1, "steady", NEW).shards
+    alone = (shards.topology.shards[0],)
+    codes = [moving_code(shards, f"c{change}-") for change in range(5 if is_explained else 1)]
+    shards.enforce(topology.Topology(epoch=2, virtual_nodes=64, shards=alone))
+    with running_edge(tmp_path / "edge", [shards.servers[0].url], **settings) as edge:
         (worker,) = edge.workers()
-        for change in range(6 if is_explained else 1):
-            code = moving_code(shards, f"c{change}-")
-            owner, next_owner = (0, 1) if change % 2 == 0 else (1, 0)
-            shards.put_at(owner, code, "https://old.example/")
-            eventually(lambda code=code: edge.get(f"/{code}").location == "https://old.example/", "it is in L1")  # type: ignore[misc]
+        for change, code in enumerate(codes):
+            shards.put_at(0, code, "https://old.example/")
+            wait_for_location(edge, code, "https://old.example/")
             with ExitStack() as stack:
                 clients = [stack.enter_context(socket.create_connection(("127.0.0.1", edge.port))) for _ in range(8)]
                 for client in clients:
@@ -328,10 +330,10 @@ def test_edge_that_slept_through_a_move_gives_no_old_answer(shards: Shards, tmp_
                 with stopped(worker["pid"]), shards.client(0) as at_shard:
                     wait_for_sleep(at_shard, keys.edge_key("test.0"), 400)
                     if is_explained:
-                        step(shards, "steady", NEW if change % 2 == 0 else OLD)
+                        shards.enforce(topology.Topology(epoch=3 + 2 * change, virtual_nodes=64, shards=both))
                     else:
-                        shards.set_fence(0, epoch=shards.topology.epoch + 1)
-                    shards.put_at(next_owner, code, "https://new.example/", version=2)
+                        shards.set_fence(0, epoch=3)
+                    shards.put_at(1, code, "https://new.example/", version=2)
                     for client in clients:
                         client.sendall((GET % code).encode() * 3)
                 answers = [exchange(client, b"") for client in clients]
@@ -339,7 +341,9 @@ def test_edge_that_slept_through_a_move_gives_no_old_answer(shards: Shards, tmp_
             for _ in range(50):
                 assert edge.get(f"/{code}").location in ("https://new.example/", None)
             if is_explained:
-                eventually(lambda code=code: edge.get(f"/{code}").location == "https://new.example/", "it is found")  # type: ignore[misc]
+                wait_for_location(edge, code, "https://new.example/")
+                shards.enforce(topology.Topology(epoch=4 + 2 * change, virtual_nodes=64, shards=alone))
+                eventually(lambda: acknowledged(shards) >= {shards.topology.epoch}, "it is back where it was")
 
 
 # ---- members

@@ -70,3 +70,5 @@ def test_report_that_was_lost_with_its_shard_is_due_again() -> None:
     assert not reports.is_due(REPORT, 1)
     reports.lose("shard-0", living_run_id="run-1")
     assert reports.is_due(REPORT, 1)
+    reports.remains(7, 1)
+    assert reports.is_due(REPORT, 1)

@@ -75,7 +75,8 @@ def author(tmp_path: Path) -> Iterator[Author]:
 def recovered(directory: Path) -> Report:
     """The final report of the one writer of a directory, which is dead."""
     (writer,) = ledger.writers(directory)
-    with segment.recover(directory, writer) as books:
+    with Ledger.open(ledger.path_of(directory, writer), is_writable=True) as books:
+        segment.recover(directory, books)
         return books.report(0, is_final=True)
 
 
@@ -213,7 +214,7 @@ def test_unknown_codes_are_dropped_first(author: Author) -> None:
 
 
 def test_directory_has_a_bound(tmp_path: Path) -> None:
-    """Of all writers together; what is deleted makes room."""
+    """Of all writers together; what is deleted makes room, and what is set aside does not."""
     room = Room(tmp_path, 3 * SEGMENT_BYTES, SEGMENT_BYTES)
     for number in range(3):
         segment.create(room, number, 0, "edge-1")
@@ -221,7 +222,11 @@ def test_directory_has_a_bound(tmp_path: Path) -> None:
     with pytest.raises(BacklogFullError, match="196608 bytes of clicks wait to be stored"):
         segment.create(room, 9, 0, "edge-1")
     assert segment.numbers(tmp_path, 9) == []
-    segment.path_of(tmp_path, 1, 0).unlink()
+    path = segment.path_of(tmp_path, 1, 0)
+    aside = path.rename(path.with_name(path.name + segment.ASIDE))
+    with pytest.raises(BacklogFullError):
+        segment.create(room, 9, 0, "edge-1")
+    aside.unlink()
     segment.create(room, 9, 0, "edge-1")
 
 
@@ -265,6 +270,31 @@ def test_ledger_that_was_never_begun_is_swept(tmp_path: Path, author: Author) ->
     assert not ledger.sweep(used)
     author.ledger.close()
     assert not ledger.sweep(used)
+
+
+def test_ledger_of_a_living_writer_is_not_written_by_others(author: Author) -> None:
+    """Who thinks that a writer is dead finds out by its lock, and changes nothing."""
+    path = ledger.path_of(author.room.directory, author.ledger.writer)
+    with pytest.raises(BlockingIOError, match="its writer lives"):
+        Ledger.open(path, is_writable=True)
+    author.record(3)
+    assert author.ledger.report(0).recorded == 3
+    assert ledger.is_alive(path)
+    author.ledger.close()
+    with Ledger.open(path, is_writable=True) as books:
+        assert ledger.is_alive(path)
+        assert books.report(0).recorded == 3
+    assert not ledger.is_alive(path)
+
+
+def test_ledger_that_cannot_be_read_is_left_unlocked(tmp_path: Path) -> None:
+    """Though what was wrong with it is still being looked at."""
+    path = tmp_path / f"{5:016x}.ledger"
+    path.write_bytes(b"no ledger" * 1000)
+    with pytest.raises(FormatError) as caught:
+        Ledger.open(path, is_writable=True)
+    assert caught.value.__traceback__ is not None
+    assert not ledger.is_alive(path)
 
 
 # ---- recovery
@@ -371,6 +401,76 @@ def test_lost_seals_are_found_again_where_they_were(author: Author, tmp_path: Pa
     sealed = Segment.open(author.path(0)).frames()
     assert (recovered(dead).recorded, len(stored(dead))) == (60, 60)
     assert Segment.open(path).frames()[:5] == sealed
+
+
+def test_lost_page_of_a_closed_segment_is_made_good(author: Author, tmp_path: Path) -> None:
+    """A power cut took the page and some clicks of a segment, but the disk had the ledger that knows of its closing.
+
+    When it was begun is known by its first click, and what is missing is torn, of links and of unknown codes.
+    """
+    author.record(100, link_id=0)
+    while author.clicks.segment == 0:
+        author.record(1)
+    author.record(10)
+    told = author.ledger.report(0)
+    dead = author.die(tmp_path / "dead")
+    path = segment.path_of(dead, author.ledger.writer, 0)
+    begun_ms = Segment.open(path).created_ms
+    data = bytearray(path.read_bytes())
+    data[20:56] = SEGMENT_BYTES.to_bytes(4, "little") + bytes(32)
+    data[256:PAGE] = bytes(PAGE - 256)
+    data[PAGE + 3000 :] = bytes(len(data) - PAGE - 3000)
+    path.write_bytes(data)
+    move_to_another_boot(dead)
+    report = recovered(dead)
+    kept = stored(dead)
+    unknown = sum(click.link_id == 0 for click in kept)
+    assert 0 < unknown < 100
+    assert (report.served, report.recorded, report.dropped["torn"]) == (told.served, 11, told.served - 11)
+    assert (report.unknown_recorded, report.unknown_dropped) == (unknown, 100 - unknown)
+    assert len(kept) == 11 + unknown
+    assert Segment.open(path).created_ms == begun_ms > 0
+    assert recovered(dead) == report
+
+
+def test_seal_within_an_item_is_cut_and_its_clicks_are_counted_once(author: Author, tmp_path: Path) -> None:
+    """A table that makes no sense is not believed; what it was about is found by the items."""
+    author.record(10)
+    author.seal()
+    dead = author.die(tmp_path / "dead")
+    path = segment.path_of(dead, author.ledger.writer, 0)
+    ((_, end),) = Segment.open(path).frames()
+    data = bytearray(path.read_bytes())
+    data[256:260] = (end - 44 + 8).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert (recovered(dead).recorded, len(stored(dead))) == (10, 10)
+
+
+@pytest.mark.parametrize("end", [0, PAGE, PAGE + 2, SEGMENT_BYTES + 4, 2**32 - 4])
+def test_table_of_frames_that_makes_no_sense_is_refused(author: Author, tmp_path: Path, end: int) -> None:
+    """As a file that cannot be read: nobody sends what it says."""
+    author.record(10)
+    author.seal()
+    path = author.die(tmp_path / "dead") / author.path(0).name
+    data = bytearray(path.read_bytes())
+    data[256:260] = end.to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="frame 0 is from 4096 to"):
+        Segment.open(path).frames()
+
+
+@pytest.mark.parametrize("edge_id", [b"\0", b"\x65" + bytes(100), b"\x06edge-\xff"])
+def test_edge_id_that_is_none_is_refused(author: Author, tmp_path: Path, edge_id: bytes) -> None:
+    """Of a segment and of a ledger: with an error that says which file is spoilt."""
+    dead = author.die(tmp_path / "dead")
+    for path, at in ((dead / author.path(0).name, 56), (next(dead.glob("*.ledger")), 40)):
+        data = bytearray(path.read_bytes())
+        data[at : at + len(edge_id)] = edge_id
+        path.write_bytes(data)
+    with pytest.raises(FormatError, match="edge id"):
+        Segment.open(dead / author.path(0).name)
+    with pytest.raises(FormatError, match="edge id"):
+        Ledger.open(next(dead.glob("*.ledger")))
 
 
 @pytest.mark.parametrize("is_closed", [False, True])

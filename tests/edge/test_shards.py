@@ -173,6 +173,21 @@ def test_fence_that_is_ahead_costs_few_documents(shards: Shards) -> None:
     asyncio.run(run())
 
 
+def test_hit_under_a_newer_fence_is_no_answer(shards: Shards) -> None:
+    """As long as the shard is trusted it is asked, and what it has may be what it is no longer told."""
+    code = shards.code_of(0)
+    shards.put(code, "https://old.example/")
+
+    async def run() -> None:
+        async with running_rig(shards, ping_timeout_ms=9000) as rig:
+            shards.set_fence(0, epoch=9)
+            assert rig.shards[0].is_usable
+            assert (await rig.get(code))[0] == 503
+            assert rig.counters.get("flights_parked") == 1
+
+    asyncio.run(run())
+
+
 def test_sequence_missed_while_disconnected_is_acknowledged(shards: Shards, tmp_path: Path) -> None:
     """The push went nowhere, and nobody writes again: the edge reads pm:seq when it is back."""
     with running_edge(tmp_path / "edge", [shards.servers[0].url]), shards.client(0) as client:

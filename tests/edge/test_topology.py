@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from edge.topology import Adoption, Map, Rings, Store, build, placement, read_domains, read_topology, second_placement
+from edge.topology import (
+    Adoption,
+    Foundry,
+    Map,
+    Rings,
+    Store,
+    build,
+    placement,
+    read_domains,
+    read_topology,
+    second_placement,
+)
 from edge.verdict import EPOCH_UNREADABLE, epoch_of, judge
 from tests.edge.rig import rings_of, until
 from wire import fence, keys, topology
@@ -88,6 +99,27 @@ def test_newest_document_wins_and_order_is_kept() -> None:
     offers = [[1], [3, 2, 4], [2], [5], [6, 5]]
     told = adopted([[documents[epoch] for epoch in together] for together in offers])
     assert [epoch for epoch, _ in told] == [1, 4, 5, 6]
+
+
+def test_loop_goes_on_while_rings_are_made() -> None:
+    """Half a million points take a thread tens of milliseconds, in which requests are answered."""
+    large = topology.Topology(
+        epoch=1,
+        virtual_nodes=topology.VIRTUAL_NODES_MAX,
+        shards=tuple(topology.Shard(id=f"s{n}", url=f"redis://s{n}") for n in range(8)),
+    )
+
+    async def run() -> tuple[int, int]:
+        making = asyncio.create_task(Foundry().make(large))
+        turns = 0
+        while not making.done():
+            await asyncio.sleep(0)
+            turns += 1
+        return turns, len((await making).read)
+
+    turns, points = asyncio.run(run())
+    assert points == 8 * topology.VIRTUAL_NODES_MAX
+    assert turns > 100
 
 
 def test_moves_reuse_the_rings_that_they_alternate_between() -> None:

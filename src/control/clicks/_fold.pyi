@@ -112,17 +112,20 @@ class Groups:
     subjects: list[int]
     days: list[int]
     clicks: list[int]
-    """Of humans and bots, in the merged documents; empty before `merge`."""
+    """Of humans and bots, in the documents that were merged."""
 
-    def merge(self, documents: Sequence[bytes | None]) -> list[bytes]:
+    def merge(self, documents: Sequence[bytes | None], first: int = 0) -> list[bytes]:
         """The documents with the groups' clicks added, in the order of subjects and days; None is no document yet.
 
-        Raises FoldError for a malformed one; then nothing was merged. Merging is associative: what a document says does
-        not depend on how its clicks were split among batches, except which values of a dimension that has more than
-        VALUES_KEPT of them are kept: the most clicked of those that were kept before and of those that are new.
+        They are those of the group `first` and of the groups behind it, as many as there are documents: all, or one
+        part after the other. Raises FoldError for a malformed one; then none of them was merged.
+
+        Merging is associative: what a document says does not depend on how its clicks were split among batches, except
+        which values of a dimension that has more than VALUES_KEPT of them are kept: the most clicked of those that were
+        kept before and of those that are new.
         """
 
-    def faults(self, documents: Sequence[bytes | None]) -> list[str | None]:
+    def faults(self, documents: Sequence[bytes | None], first: int = 0) -> list[str | None]:
         """For each document, why `merge` would refuse it; None where it would not. For after a merge that failed."""
 
 class Summary(NamedTuple):

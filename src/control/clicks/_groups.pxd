@@ -46,6 +46,7 @@ cdef class Groups:
     cdef Groups of(Clicks clicks, Grouping grouping, int scope, LinkClicks links)
     cdef int _prepare(self) except -1
     cdef int _discard(self) except -1
+    cdef uint32_t _end(self, object documents, uint32_t first) except? 0
     cdef int _count_group(self, uint32_t group) except -1
     cdef bytes _merge(self, uint32_t group, bytes document)
     cdef object _find_fault(self, uint32_t group, bytes document)

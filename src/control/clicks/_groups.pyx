@@ -119,37 +119,43 @@ cdef class Groups:
             groups._link_clicks = links
         return groups
 
-    def merge(self, documents not None):
+    def merge(self, documents not None, uint32_t first=0):
         """See the stub."""
-        cdef uint32_t group
+        cdef uint32_t group, end = self._end(documents, first)
         cdef list merged = [], clicks = []
-        if len(documents) != self._grouping.count:
-            raise ValueError(f"{len(documents)} documents for {self._grouping.count} groups")
         self._prepare()
         try:
-            for group in range(self._grouping.count):
-                merged.append(self._merge(group, documents[group]))
+            for group in range(first, end):
+                merged.append(self._merge(group, documents[group - first]))
                 clicks.append(self._tally.counts.humans + self._tally.counts.bots)
                 if group % PAUSE_GROUPS == 0:
                     let_others_run()
         finally:
             self._discard()
-        self.clicks = clicks
+        self.clicks[first:end] = clicks
         return merged
 
-    def faults(self, documents not None):
+    def faults(self, documents not None, uint32_t first=0):
         """See the stub."""
-        cdef uint32_t group
+        cdef uint32_t group, end = self._end(documents, first)
         cdef list found = []
-        if len(documents) != self._grouping.count:
-            raise ValueError(f"{len(documents)} documents for {self._grouping.count} groups")
         self._prepare()
         try:
-            for group in range(self._grouping.count):
-                found.append(self._find_fault(group, documents[group]))
+            for group in range(first, end):
+                found.append(self._find_fault(group, documents[group - first]))
         finally:
             self._discard()
         return found
+
+    cdef uint32_t _end(self, object documents, uint32_t first) except? 0:
+        """Behind the last of the groups whose documents these are."""
+        cdef size_t count = len(documents), merged = len(self.clicks), left
+        if first > merged:
+            raise ValueError(f"documents of group {first} and those behind it, when {merged} are merged")
+        left = self._grouping.count - first
+        if count > left:
+            raise ValueError(f"{count} documents for {left} groups")
+        return <uint32_t>(first + count)
 
     cdef object _find_fault(self, uint32_t group, bytes document):
         try:
@@ -231,7 +237,7 @@ cdef class Groups:
         if document is not None and not self._begin_document(document, &reader):
             raise self._fault(group, reader.fault)
         self._count_group(group)
-        if tally.counts.humans + tally.counts.bots > COUNT_MAX:
+        if max(tally.counts.humans + tally.counts.bots, tally.counts.previews, tally.counts.heads) > COUNT_MAX:
             raise self._fault(group, b"it has more clicks than can be held")
         at = write_counts(&tally.counts, self._dimensions, self._out)
         at = write_sketch(&tally.sketch, at)

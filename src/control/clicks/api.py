@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from control.clicks import partitions
 from control.clicks import span as spans
 from control.clicks.reading import Reading, TopLinks
 from control.clicks.reconciliation import EdgeBooks, reconcile
@@ -59,15 +60,16 @@ class EdgeQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
-    """What edges say they served, against what is stored; `is_settled`: nothing is on its way, nothing is missing."""
+    """What edges say they served, against what is stored; `is_settled`: nothing is on its way, nothing is missing, and
+    the edge that was asked for by its id is known."""
 
     is_settled: bool
     items: list[EdgeBooks]
     next_cursor: str | None = None
 
 
-def routes(database: Database) -> list[Route]:
-    """The routes, bound to the database."""
+def routes(database: Database, links_days: int) -> list[Route]:
+    """The routes, bound to the database, which keeps the days of links for `links_days`."""
     reading = Reading(database)
 
     async def link(call: Call) -> Reply:
@@ -89,14 +91,17 @@ def routes(database: Database) -> list[Route]:
         return Reply(value=await reading.unknown(call.query.domain, view_of(call.query)))
 
     async def top(call: Call) -> Reply:
-        zone = spans.zone_of("UTC")
-        span = spans.whole_days(spans.parse(call.query.from_, call.query.to, zone, "day", datetime.now(UTC)))
+        now = datetime.now(UTC)
+        span = spans.whole_days(spans.parse(call.query.from_, call.query.to, spans.zone_of("UTC"), "day", now))
         spans.check_length(span, spans.SPAN_DAYS_MAX["day"])
+        # The lists are kept for longer, but a link that is not on each of them could not be counted.
+        span = spans.since(span, partitions.day_of(partitions.today(now)) - links_days)
         return Reply(value=await reading.top(call.query.domain, span, call.query.limit))
 
     async def books(call: Call) -> Reply:
         items = await reconcile(database, call.query.edge)
-        return Reply(value=Reconciliation(is_settled=all(edge.is_settled for edge in items), items=items))
+        is_known = bool(items) or call.query.edge is None
+        return Reply(value=Reconciliation(is_settled=is_known and all(edge.is_settled for edge in items), items=items))
 
     return [
         _route("links/{code}/clicks", "linkClicks", "Count the clicks of a link", link, LinkStatistics,

@@ -127,9 +127,9 @@ class Audience:
     async def run(self, pulse: Pulse) -> None:
         """Be subscribed to every shard of the topology while somebody follows, and to none otherwise."""
         while True:
+            self._changed.clear()  # before looking: who comes or goes from here on is looked after in the next round
             await self._subscribe(await self._wanted_shards())
             pulse.beat()
-            self._changed.clear()
             try:
                 async with asyncio.timeout(TOPOLOGY_INTERVAL_S if self._followers else None):
                     await self._changed.wait()

@@ -1,8 +1,7 @@
 """The books of a writer: what it reported, and what has become of it here; pure.
 
-`recorded` and `dropped` come from its reports, the rest is counted here. Reports come late, twice and out of order: of
-each count the highest holds, because they only rise. The final report holds against all others: it was made after the
-writer's death, when what a power cut had torn was known.
+`recorded` and `dropped` come from its reports, the rest is counted here. Reports come late, twice and out of order, so
+which of them says what is decided by counts alone: see `wire.report`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,8 @@ from wire.report import DROP_REASONS, Report
 
 # What PostgreSQL and Python's datetime can both hold; a report's instants may say anything below 2^63.
 INSTANT_MS_MAX: Final = 253_402_300_799_000
+# Of bigint. Of unknown codes nothing says that a report's counts have a sum below it.
+COUNT_MAX: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,21 +68,32 @@ def counted(book: Book, counts: Counts) -> Book:
 
 
 def reported(book: Book, report: Report) -> Book:
-    """The book after a report."""
-    if book.is_final and not report.is_final:
-        return book
-    is_first_final = report.is_final and not book.is_final
-    known = Book(writer=book.writer, edge_id=book.edge_id) if is_first_final else book
+    """The book after a report, whichever came before; that of two reports is the same whichever comes first."""
+    served = max(book.recorded + sum(book.dropped.values()), report.served)
+    dropped = {reason: max(book.dropped.get(reason, 0), report.dropped[reason]) for reason in DROP_REASONS}
+    unknown_served = max(book.unknown_recorded + book.unknown_dropped, report.unknown_recorded + report.unknown_dropped)
+    unknown_dropped = max(book.unknown_dropped, report.unknown_dropped)
+    if book.is_final or report.is_final:
+        last = report if report.is_final else book
+        # What is stored was recorded, whatever a ledger that a power cut threw back says.
+        recorded = max(last.recorded, book.stored + book.dead)
+        unknown_recorded = max(last.unknown_recorded, book.stored_unknown + book.dead_unknown)
+        dropped["torn"] = 0
+        dropped["torn"] = max(0, served - recorded - sum(dropped.values()))
+        unknown_dropped = min(max(0, unknown_served - unknown_recorded), COUNT_MAX)
+    else:
+        recorded = max(0, served - sum(dropped.values()))
+        unknown_recorded = max(0, unknown_served - unknown_dropped)
     return replace(
         book,
         edge_id=report.edge_id,
         started_ms=min(report.started_ms, INSTANT_MS_MAX),
         reported_ms=max(book.reported_ms or 0, min(report.at_ms, INSTANT_MS_MAX)),
-        recorded=max(known.recorded, report.recorded),
-        dropped={reason: max(known.dropped.get(reason, 0), report.dropped[reason]) for reason in DROP_REASONS},
-        unknown_recorded=max(known.unknown_recorded, report.unknown_recorded),
-        unknown_dropped=max(known.unknown_dropped, report.unknown_dropped),
-        is_final=report.is_final,
+        recorded=recorded,
+        dropped=dropped,
+        unknown_recorded=unknown_recorded,
+        unknown_dropped=unknown_dropped,
+        is_final=book.is_final or report.is_final,
     )
 
 

@@ -71,6 +71,8 @@ def replay(dead_ids: tuple[int, ...]) -> None:
 def reconcile(edge: str | None) -> None:
     """Compare what the edges served with what is stored. Ends with 1 if anything is missing."""
     edges = command.run(lambda database: reconciliation.reconcile(database, edge))
+    if edge is not None and not edges:
+        raise click.ClickException(f"no edge {edge} has sent anything; without --edge, those that have are shown")
     Console().print(sheets.of_books(edges))
     missing = sum(books.missing + books.unknown.missing for books in edges)
     if missing:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -160,9 +161,10 @@ class _Copy:
         return False
 
     def wait(self) -> None:
-        """Until the check has ended, if there is one."""
+        """Until the check has ended, if there is one, or has had its time."""
         if self._check is not None:
-            self._check.wait(CHECK_S)
+            with suppress(subprocess.TimeoutExpired):
+                self._check.wait(CHECK_S)
 
     def _begin_check(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "control.clicks.geo_check", self._name]

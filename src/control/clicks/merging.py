@@ -5,9 +5,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from control.clicks import store
-from control.clicks._fold import LINK_SCOPE, Batch, FoldError, Groups
+from control.clicks._fold import DOCUMENT_BYTES_MAX, LINK_SCOPE, Batch, FoldError, Groups
 from control.clicks.model import Dead
 from control.db import Connection
+
+# Of the documents that are read, merged and written at a time, if all were as large as they can be: some thousands of
+# links. Without it the links and tags of one batch could take more memory than there is, and more than PostgreSQL takes
+# in one message.
+PAGE_BYTES_MAX: Final = 128 * 1024 * 1024
 
 Documents = Sequence[bytes | None]
 _SCOPE_NAMES: Final = ("link", "domain", "tag", "account", "unknown codes of domain")
@@ -19,38 +24,38 @@ async def merge(connection: Connection, batch: Batch, links: Groups) -> list[Dea
     Returns stored documents that could not be read. Each was replaced by one that begins with this batch: a document
     that stayed would stop every batch that touches its subject, and a hot link is in every batch.
     """
-    documents = await store.link_documents(connection, links)
-    merged, dead = await _merged(LINK_SCOPE, links, documents)
-    await store.save_link_documents(connection, links, merged)
+    dead = await _merge_scope(connection, LINK_SCOPE, links)
     for scope, groups in (await asyncio.to_thread(batch.scopes, links)).items():
-        if groups.subjects:
-            dead += await _merge_scope(connection, scope, groups)
+        dead += await _merge_scope(connection, scope, groups)
     return dead
 
 
 async def _merge_scope(connection: Connection, scope: int, groups: Groups) -> list[Dead]:
-    documents = await store.scope_documents(connection, scope, groups)
-    merged, dead = await _merged(scope, groups, documents)
-    await store.save_scope_documents(connection, scope, groups, merged)
+    keys = list(zip(groups.subjects, groups.days, strict=True))
+    page = PAGE_BYTES_MAX // DOCUMENT_BYTES_MAX[scope]
+    dead: list[Dead] = []
+    for first in range(0, len(keys), page):
+        part = keys[first : first + page]
+        documents = await store.documents(connection, scope, part)
+        merged, unreadable = await _merged(groups, first, documents)
+        await store.save_documents(connection, scope, part, groups.clicks[first:], merged)
+        dead += (_dead(scope, *part[at], fault, documents[at]) for at, fault in unreadable)
     return dead
 
 
-async def _merged(scope: int, groups: Groups, documents: Documents) -> tuple[list[bytes], list[Dead]]:
+async def _merged(groups: Groups, first: int, documents: Documents) -> tuple[list[bytes], list[tuple[int, str]]]:
+    """The merged documents, and which of the old ones could not be read, and why."""
     try:
-        return await asyncio.to_thread(groups.merge, documents), []
+        return await asyncio.to_thread(groups.merge, documents, first), []
     except FoldError:
-        faults = groups.faults(documents)
+        faults = groups.faults(documents, first)
         if not any(faults):
             raise
-        dead = [
-            Dead(
-                shard_id="",
-                reason="document",
-                message=f"the document of {_SCOPE_NAMES[scope]} {subject} of day {day} is malformed: {fault}",
-                data=document,
-            )
-            for subject, day, document, fault in zip(groups.subjects, groups.days, documents, faults, strict=True)
-            if fault and document is not None
-        ]
         readable = [None if fault else document for document, fault in zip(documents, faults, strict=True)]
-        return await asyncio.to_thread(groups.merge, readable), dead
+        merged = await asyncio.to_thread(groups.merge, readable, first)
+        return merged, [(at, fault) for at, fault in enumerate(faults) if fault]
+
+
+def _dead(scope: int, subject: int, day: int, fault: str, document: bytes | None) -> Dead:
+    message = f"the document of {_SCOPE_NAMES[scope]} {subject} of day {day} is malformed: {fault}"
+    return Dead(shard_id="", reason="document", message=message, data=document or b"")

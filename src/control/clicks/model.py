@@ -16,6 +16,8 @@ DAY_MS: Final = 86_400_000
 # Clocks of edges may be ahead; one that is a day ahead is wrong, and its clicks would stand in the future.
 AHEAD_MS_MAX: Final = DAY_MS
 SEGMENT_END_MAX: Final = 2**31 - 1
+# Of clicks that a writer reports: a million a second for 285 years. What a thousand such writers have fits a bigint.
+REPORTED_MAX: Final = 2**53
 
 # Why something is in click_dead_frames. A closed set: it is a label of metrics.
 DEAD_REASONS: Final = (
@@ -115,6 +117,7 @@ class Work:
         try:
             report = wire_report.decode(data)
             _check_writer(report.writer, report.edge_id)
+            _check_counts(report)
         except FormatError as error:
             self.dead.append(Dead(shard_id=shard_id, reason="report", message=str(error), data=data))
         else:
@@ -135,6 +138,13 @@ def _check_writer(writer: int, edge_id: str) -> None:
     is_printable = edge_id.isascii() and edge_id.isprintable()
     if not (0 < writer < 2**63 and 1 <= len(edge_id) <= EDGE_ID_BYTES_MAX and is_printable):
         raise FormatError("value", f"writer {writer} or edge id {edge_id[:EDGE_ID_BYTES_MAX]!r} cannot be")
+
+
+def _check_counts(report: Report) -> None:
+    """They only rise and are added up: one that is nonsense would stay, and make every sum nonsense."""
+    highest = max(report.served, report.unknown_recorded, report.unknown_dropped)
+    if highest > REPORTED_MAX:
+        raise FormatError("value", f"the report says {highest} clicks; a writer has at most {REPORTED_MAX}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,8 +53,9 @@ class Reading:
         """The statistics of a link; raises Error("link_not_found") or Error("domain_not_found")."""
         async with self._database.connection() as connection:
             link_id = await link_id_of(connection, host, code)
-            totals = await queries.totals(connection, link_id)
+            # In this order: what is stored meanwhile is in the totals alone, and no span has more than all time.
             documents = await queries.documents(connection, Subject(LINK_SCOPE, link_id), view.span)
+            totals = await queries.totals(connection, link_id)
         return statistics.of_link(view, summarise(documents), totals, is_all_time=is_all_time)
 
     async def domain(self, host: str, view: View) -> ClickStatistics:
@@ -122,8 +123,9 @@ async def domain_of(connection: Connection, host: str | None) -> Domain:
 
 
 async def _scope(connection: Connection, subject: Subject, view: View) -> ClickStatistics:
-    all_time = await queries.scope_total(connection, subject)
+    # In this order, as of a link.
     documents = await queries.documents(connection, subject, view.span)
+    all_time = await queries.scope_total(connection, subject)
     return statistics.of_scope(view, summarise(documents), all_time)
 
 

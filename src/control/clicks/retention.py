@@ -86,8 +86,8 @@ def keep_of(config: ControlConfig) -> Keep:
 
 async def plan(database: Database, keep: Keep, now: datetime) -> list[Removal]:
     """What has had its time. Rows of partitions are PostgreSQL's estimate, others are counted."""
-    today = partitions.today(now)
     async with database.connection() as connection:
+        today = await _today(connection, now)
         removals = []
         for table, days in _PARTITIONED:
             first = today - timedelta(days=days(keep))
@@ -109,7 +109,8 @@ async def apply(
     database: Database, keep: Keep, now: datetime, on_removed: Callable[[str, int], None] = lambda *_: None
 ) -> None:
     """Let go of what has had its time; `on_removed` hears of each step: the table or partition, and how many rows."""
-    today = partitions.today(now)
+    async with database.connection() as connection:
+        today = await _today(connection, now)
     for table, days in _PARTITIONED:
         async with database.connection() as connection:
             past = await _past(connection, table, today - timedelta(days=days(keep)))
@@ -134,6 +135,12 @@ async def tidy(database: Database, keep: Keep, now: datetime | None = None) -> N
         first = today - timedelta(days=min(days(keep), keep.segments))
         await partitions.make(database, table, partitions.wanted(first, today))
     await apply(database, keep, instant)
+
+
+async def _today(connection: Connection, now: datetime) -> date:
+    """By the clock that is behind, ours or PostgreSQL's: what one that is a year ahead lets go does not come back."""
+    instant: datetime = await connection.fetchval("SELECT now()")
+    return partitions.today(min(now, instant))
 
 
 async def _past(connection: Connection, table: Table, first: date) -> list[Month]:

@@ -9,7 +9,6 @@ often as it has frames: each time, one of them has become a duplicate.
 """
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -163,7 +162,7 @@ class Intake:
         known = await store.segments(connection, [arrival.key for arrival in work.arrivals])
         if replayed is not None:
             known = _without(known, work.arrivals[0])
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = await store.clock_ms(connection)
         return model.judge(work, known, model.window(now_ms, self._options.segments_days))
 
     async def _prepare(self, connection: Connection, fresh: Sequence[Arrival]) -> _Prepared:
@@ -213,7 +212,7 @@ class Intake:
         dead_arrivals = [one.arrival for one in dead if one.arrival is not None]
         stored = [arrival for arrival, _ in prepared.added]
         if stored or dead_arrivals:
-            await store.add_ranges(connection, stored, dead_arrivals, time.time_ns() // 1_000_000)
+            await store.add_ranges(connection, stored, dead_arrivals)
         if prepared.links is not None:
             await store.add_totals(connection, prepared.batch.totals())
             dead += await merging.merge(connection, prepared.batch, prepared.links)

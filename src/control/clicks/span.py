@@ -95,6 +95,14 @@ def whole_days(span: Span) -> Span:
     return Span(start=start, end=end, zone=ZoneInfo("UTC"))
 
 
+def since(span: Span, first_day: int) -> Span:
+    """The part of the span from a UTC day on; raises Error("span_invalid") if there is none."""
+    start = max(span.start, first_day * QUARTERS_A_DAY)
+    if start >= span.end:
+        raise Error("span_invalid", f"the span ends before {date_of(first_day)}, the first day that is kept of links")
+    return Span(start=start, end=span.end, zone=span.zone)
+
+
 def parts(span: Span, days: int) -> list[Span]:
     """The span as spans of at most so many days of its zone, in order."""
     starts = span.starts("day")[::days]

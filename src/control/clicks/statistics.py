@@ -9,15 +9,16 @@ from typing import Any, Final
 import msgspec
 
 from control.clicks import span as spans
-from control.clicks._fold import Summary
+from control.clicks._fold import DIMENSION_NAMES, Summary
 from control.clicks.span import Span, Unit
 
 # One standard deviation of a day's visitors: 1.04 / sqrt(2^12) of a HyperLogLog with 4,096 registers. A sum over days
 # is better, because the days' errors are independent; a day of few visitors is counted exactly.
 VISITORS_ERROR: Final = 0.01625
-# Links stand in lists of their own (`top`), where their counts are exact.
-_LISTED_ELSEWHERE: Final = ("link",)
 UNKNOWN_DIMENSION: Final = "code"
+# Links stand in lists of their own (`top`), where their counts are exact.
+_LINK_DIMENSION: Final = "link"
+_BROKEN_DOWN: Final = tuple(name for name in DIMENSION_NAMES if name not in (_LINK_DIMENSION, UNKNOWN_DIMENSION))
 
 Slots = Mapping[tuple[int, int], tuple[int, int]]
 
@@ -176,10 +177,10 @@ def _counted(view: View, summary: Summary) -> dict[str, Any]:
         "heads": summary.heads,
         "visitors": sum(summary.visitors.values()),
         "visitors_error": VISITORS_ERROR,
+        # All of them, also of days without a document: clients need not ask whether one is there.
         "breakdowns": {
-            name: _breakdown(dimension, view.values_max)
-            for name, dimension in summary.dimensions.items()
-            if name not in _LISTED_ELSEWHERE
+            name: _breakdown(summary.dimensions.get(name, ([], summary.humans + summary.bots)), view.values_max)
+            for name in _BROKEN_DOWN
         },
     }
 

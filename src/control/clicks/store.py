@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from control.clicks._fold import Groups
+from control.clicks._fold import LINK_SCOPE
 from control.clicks.books import Book
 from control.clicks.model import Arrival, Segment, SegmentKey
 from control.clicks.ranges import Ranges
@@ -17,8 +17,14 @@ from control.db import Connection
 _MERGE_LOCK: Final = 0x706E7473636C636B
 # Others hold it for about a second each; with ten of them waiting a statement's ten seconds could be over.
 LOCK_TIMEOUT_S: Final = 60.0
+# What a merge may compute between two statements; most take a tenth of a second. A process that was stopped or whose
+# machine was paused, and one to which the way is cut, would keep all others waiting until somebody ends it. PostgreSQL
+# ends its session instead, which undoes what it did. Half of LOCK_TIMEOUT_S: whoever waits gets the lock in time.
+SILENCE_MS_MAX: Final = 30_000
 # Rows of one statement: about half a second, far from the ten that it may take.
 PAGE_ROWS: Final = 20_000
+# One COPY has all rows of a batch: seconds where the disk is fast, and the smaller batches of a retry cost more.
+COPY_TIMEOUT_S: Final = 60.0
 # Of a link's clicks on one day; the document holds more, and 2^31 are 25,000 a second all day long.
 LINK_DAY_CLICKS_MAX: Final = 2**31 - 1
 _BOOK_COLUMNS: Final = (
@@ -31,18 +37,50 @@ _FACTS: Final = (
     "SELECT id, tags, CASE WHEN target LIKE '%utm_%' THEN target END AS target FROM links WHERE id = ANY ($1)"
 )
 
+DocumentKey = tuple[int, int]
+"""Subject and day."""
+
 
 async def begin_merge(connection: Connection) -> None:
     """Wait until no other transaction merges. What is read by the statements after this one cannot change any more.
 
     A frame is acknowledged when its transaction is committed, and then the edge deletes it: the commit must be on disk
-    whatever the server's default is.
+    whatever the server's default is. And whoever falls silent loses the lock: PostgreSQL ends a session that sends no
+    statement for SILENCE_MS_MAX; see also `end_silent_merge`.
     """
     await connection.execute(
-        "SELECT set_config('synchronous_commit', 'on', true), pg_advisory_xact_lock($1)",
+        """
+        SELECT set_config('synchronous_commit', 'on', true),
+            set_config('idle_in_transaction_session_timeout', $2, true), pg_advisory_xact_lock($1)
+        """,
         _MERGE_LOCK,
+        str(SILENCE_MS_MAX),
         timeout=LOCK_TIMEOUT_S,
     )
+
+
+async def end_silent_merge(connection: Connection) -> None:
+    """End the session that holds the lock of `begin_merge` and is silent inside a statement.
+
+    PostgreSQL itself does not look there: a COPY may lack its end, a statement its parameters, an answer a reader. No
+    statement of a merge lasts longer than a COPY may; whoever waits for its client for longer has none.
+    """
+    await connection.execute(
+        """
+        SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE locktype = 'advisory' AND classid::bigint = $1::bigint >> 32 AND objid::bigint = $1 & 4294967295
+            AND objsubid = 1 AND granted AND datname = current_database()
+            AND wait_event_type = 'Client' AND state_change < clock_timestamp() - make_interval(secs => $2)
+        """,
+        _MERGE_LOCK,
+        COPY_TIMEOUT_S,
+    )
+
+
+async def clock_ms(connection: Connection) -> int:
+    """The instant by PostgreSQL's clock, which is one for all control processes; identities are kept by it too."""
+    instant: int = await connection.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+    return instant
 
 
 async def segments(connection: Connection, keys: Iterable[SegmentKey]) -> dict[SegmentKey, Segment]:
@@ -62,15 +100,14 @@ async def segments(connection: Connection, keys: Iterable[SegmentKey]) -> dict[S
     }
 
 
-async def add_ranges(
-    connection: Connection, committed: Sequence[Arrival], dead: Sequence[Arrival], now_ms: int
-) -> None:
+async def add_ranges(connection: Connection, committed: Sequence[Arrival], dead: Sequence[Arrival]) -> None:
     """Note which frames are counted, and which are in the dead letters."""
     arrivals = [*committed, *dead]
     await connection.execute(
         """
         INSERT INTO click_segments AS known (writer, segment, edge_id, created_at, committed, dead)
-        SELECT writer, segment, min(edge_id), to_timestamp(min(created_ms) / 1000.0),
+        SELECT writer, segment, min(edge_id),
+            to_timestamp(least(min(created_ms), extract(epoch FROM now()) * 1000) / 1000.0),
             coalesce(range_agg(int4range(low, high)) FILTER (WHERE NOT is_dead), '{}'),
             coalesce(range_agg(int4range(low, high)) FILTER (WHERE is_dead), '{}')
         FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[], $5::integer[], $6::integer[], $7::boolean[])
@@ -82,7 +119,7 @@ async def add_ranges(
         [arrival.frame.writer for arrival in arrivals],
         [arrival.frame.segment for arrival in arrivals],
         [arrival.frame.edge_id for arrival in arrivals],
-        [min(arrival.frame.created_ms, now_ms) for arrival in arrivals],
+        [arrival.frame.created_ms for arrival in arrivals],
         [arrival.frame.start for arrival in arrivals],
         [arrival.end for arrival in arrivals],
         [False] * len(committed) + [True] * len(dead),
@@ -101,7 +138,9 @@ async def revive_range(connection: Connection, arrival: Arrival) -> None:
 
 async def facts(connection: Connection, link_ids: Sequence[int]) -> list[Any]:
     """(id, tags, target if it may name a campaign) of the links that are there."""
-    rows: list[Any] = await connection.fetch(_FACTS, link_ids)
+    rows: list[Any] = []
+    for page in _pages(link_ids):
+        rows += await connection.fetch(_FACTS, page)
     return rows
 
 
@@ -129,76 +168,70 @@ async def add_totals(connection: Connection, totals: Sequence[tuple[int, int, in
         )
 
 
-async def link_documents(connection: Connection, groups: Groups) -> list[bytes | None]:
-    """The links' day documents, in the order of the groups."""
-    keys = list(zip(groups.subjects, groups.days, strict=True))
-    found: dict[tuple[int, int], bytes] = {}
-    for page in _pages(keys):
+async def documents(connection: Connection, scope: int, keys: Sequence[DocumentKey]) -> list[bytes | None]:
+    """The day documents of a scope's subjects, in the order of the keys."""
+    subjects, days = map(list, zip(*keys, strict=True))
+    if scope == LINK_SCOPE:
         rows = await connection.fetch(
             """
-            SELECT link_id, day, document FROM unnest($1::bigint[], $2::integer[]) AS wanted(link_id, day)
+            SELECT link_id AS subject, day, document FROM unnest($1::bigint[], $2::integer[]) AS wanted(link_id, day)
             JOIN click_link_days USING (link_id, day)
             WHERE day BETWEEN $3 AND $4  -- by which PostgreSQL leaves out the partitions of other months
             """,
-            *map(list, zip(*page, strict=True)),
-            min(groups.days),
-            max(groups.days),
+            subjects,
+            days,
+            min(days),
+            max(days),
         )
-        found.update(((row["link_id"], row["day"]), row["document"]) for row in rows)
+    else:
+        rows = await connection.fetch(
+            """
+            SELECT subject, day, document FROM unnest($2::bigint[], $3::integer[]) AS wanted(subject, day)
+            JOIN click_scope_days USING (subject, day) WHERE scope = $1
+            """,
+            scope,
+            subjects,
+            days,
+        )
+    found = {(row["subject"], row["day"]): row["document"] for row in rows}
     return [found.get(key) for key in keys]
 
 
-async def save_link_documents(connection: Connection, groups: Groups, documents: list[bytes]) -> None:
-    """Replace the documents of merged groups."""
-    for page in _pages(list(zip(groups.subjects, groups.days, groups.clicks, documents, strict=True))):
-        link_ids, days, clicks, page_documents = map(list, zip(*page, strict=True))
+async def save_documents(
+    connection: Connection, scope: int, keys: Sequence[DocumentKey], clicks: Sequence[int], merged: Sequence[bytes]
+) -> None:
+    """Put merged documents in their place; `clicks` is what they have."""
+    subjects, days = map(list, zip(*keys, strict=True))
+    if scope == LINK_SCOPE:
         await connection.execute(
             """
             INSERT INTO click_link_days (link_id, day, clicks, document)
             SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bytea[])
             ON CONFLICT (link_id, day) DO UPDATE SET clicks = excluded.clicks, document = excluded.document
             """,
-            link_ids,
+            subjects,
             days,
             [min(count, LINK_DAY_CLICKS_MAX) for count in clicks],
-            page_documents,
+            merged,
         )
-
-
-async def scope_documents(connection: Connection, scope: int, groups: Groups) -> list[bytes | None]:
-    """The day documents of a scope's subjects, in the order of the groups."""
-    rows = await connection.fetch(
-        """
-        SELECT subject, day, document FROM unnest($2::bigint[], $3::integer[]) AS wanted(subject, day)
-        JOIN click_scope_days USING (subject, day) WHERE scope = $1
-        """,
-        scope,
-        groups.subjects,
-        groups.days,
-    )
-    found = {(row["subject"], row["day"]): row["document"] for row in rows}
-    return [found.get(key) for key in zip(groups.subjects, groups.days, strict=True)]
-
-
-async def save_scope_documents(connection: Connection, scope: int, groups: Groups, documents: list[bytes]) -> None:
-    """Replace the documents of merged groups."""
-    await connection.execute(
-        """
-        INSERT INTO click_scope_days (scope, subject, day, clicks, document)
-        SELECT $1, * FROM unnest($2::bigint[], $3::integer[], $4::bigint[], $5::bytea[])
-        ON CONFLICT (scope, subject, day) DO UPDATE SET clicks = excluded.clicks, document = excluded.document
-        """,
-        scope,
-        groups.subjects,
-        groups.days,
-        groups.clicks,
-        documents,
-    )
+    else:
+        await connection.execute(
+            """
+            INSERT INTO click_scope_days (scope, subject, day, clicks, document)
+            SELECT $1, * FROM unnest($2::bigint[], $3::integer[], $4::bigint[], $5::bytea[])
+            ON CONFLICT (scope, subject, day) DO UPDATE SET clicks = excluded.clicks, document = excluded.document
+            """,
+            scope,
+            subjects,
+            days,
+            clicks,
+            merged,
+        )
 
 
 async def copy_rows(connection: Connection, rows: bytes) -> None:
     """Append raw clicks, in COPY's binary format."""
-    await connection.copy_to_table("click_rows", source=io.BytesIO(rows), format="binary")
+    await connection.copy_to_table("click_rows", source=io.BytesIO(rows), format="binary", timeout=COPY_TIMEOUT_S)
 
 
 async def books(connection: Connection, writers: Iterable[int]) -> list[Book]:

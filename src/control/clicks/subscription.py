@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import redis.asyncio.connection as redis_connection
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from control.background import Pulse
 from control.errors import Error
@@ -46,14 +45,11 @@ class Subscription:
     async def _hear(self, connection: redis_connection.AbstractConnection) -> None:
         is_pinged = False
         while True:
-            try:
-                reply: Any = await connection.read_response(timeout=PING_INTERVAL_S, disconnect_on_error=False)
-            except (TimeoutError, RedisTimeoutError):
+            reply: Any = await connection.read_response(timeout=PING_INTERVAL_S, disconnect_on_error=False)
+            if reply is None:  # nothing came in this time
                 if is_pinged:
-                    raise  # silent for a whole interval after a ping: what it publishes does not arrive either
+                    raise TimeoutError("it is silent, and what it publishes does not arrive either")
                 await connection.send_command("PING", check_health=False)
-                is_pinged = True
-                continue
-            is_pinged = False
-            if reply[0] == b"message":
+            elif reply[0] == b"message":
                 await self._on_message(reply[2])
+            is_pinged = reply is None

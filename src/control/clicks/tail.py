@@ -1,7 +1,8 @@
 """The live tail's publisher: a few of the clicks that were just stored, told to whoever follows.
 
 What is published is lost if nobody listens, and that is all right: every click is in the tables already. Each message
-is a document (`wire.document`) with `clicks`, newest first, and `skipped`: how many more were offered and not sent.
+is a document (`wire.document`) with `clicks`, newest first, and `skipped`: how many more were offered since the message
+before and not sent.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ class Tail:
         self._checks: dict[str, tuple[float, bool]] = {}  # by shard: when it was asked, whether somebody listens
         self._window_s = 0.0
         self._left = SAMPLES_PER_S_MAX
+        self._skipped = 0  # since the last message, while somebody listens
 
     async def offer(self, connection: ShardConnection, count: int, newest: Newest) -> None:
         """Publish some of the `count` clicks of a batch if anybody follows through this shard, at most
@@ -37,12 +39,16 @@ class Tail:
 
         Raises Error("shard_unavailable").
         """
-        if not count or not await self._is_heard(connection):
+        if not count:
+            return
+        if not await self._is_heard(connection):
+            self._skipped = 0  # who comes later has not missed them
             return
         taken = self._take(count)
+        self._skipped += count - taken
         if taken:
-            chosen = newest(taken)
-            await connection.execute("PUBLISH", keys.CLICKS_TAIL, encode(chosen, count - len(chosen)))
+            skipped, self._skipped = self._skipped, 0
+            await connection.execute("PUBLISH", keys.CLICKS_TAIL, encode(newest(taken), skipped))
 
     async def _is_heard(self, connection: ShardConnection) -> bool:
         now_s = asyncio.get_running_loop().time()

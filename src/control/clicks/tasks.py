@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from control.background import Background, Pulse
 from control.bell import Bell, heard
-from control.clicks import retention, stream
-from control.clicks.model import Entry, Work
+from control.clicks import retention, store, stream
+from control.clicks.model import DEAD_REASONS, Entry, Work
 from control.clicks.retention import Keep
 from control.clicks.service import Intake, Outcome
 from control.clicks.stream import Lag
@@ -34,8 +34,9 @@ TIDY_INTERVAL_S: Final = 600.0
 BLOCK_MS: Final = 500
 # Small frames of many workers are worth waiting for: a transaction costs as much as a thousand clicks.
 GATHER_S: Final = 0.2
-# About 400,000 clicks, 80 MB of memory while they are stored. Of clicks on a hundred thousand links the larger batch
-# writes fewer rows: 4 MiB took three quarters more time. And what a batch of the smallest frames may cost to judge.
+# About 400,000 clicks: 80 MB of memory while they are stored, and that of a page of documents (merging). Of clicks on a
+# hundred thousand links the larger batch writes fewer rows: 4 MiB took three quarters more time. And what a batch of
+# the smallest frames may cost to judge.
 BATCH_BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 BATCH_ENTRIES_MAX: Final = 512
 # A consumer that holds nothing and has been silent for so long has ended; one that sleeps reads under a new name or its
@@ -79,6 +80,8 @@ class Consumer:
     async def run(self, pulse: Pulse) -> None:
         """Consume until a connection breaks; called again by Background."""
         async with self._tools.database.dedicated() as connection:
+            # What was waited for in vain, if that is why this one failed.
+            await store.end_silent_merge(connection)
             shard = await stream.connect_stream(self._shard)
             try:
                 await self._consume(connection, shard, pulse)
@@ -234,6 +237,10 @@ class Consumers:
         self._bell = bell
         self._name = consumer_name()
         self._members: dict[str, Member] = {}
+        # Prometheus sees no increase in a series that begins with its first event, which may be the only one.
+        tools.metrics.clicks.evicted.add(0)
+        for reason in DEAD_REASONS:
+            tools.metrics.clicks.dead.add(0, reason=reason)
 
     async def follow_topology(self, pulse: Pulse) -> None:
         """Have one consumer for each shard of the topology in force; what does not change goes on untouched."""

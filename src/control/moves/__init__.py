@@ -7,6 +7,8 @@ is done as often as it takes.
 - `plan.py` says what a move would do, or why it cannot; `documents.py` makes the topologies and the arcs that move.
 - `service.py` is for operators: it plans (`candidate.py` looks at a server that is to become a shard), starts, and sets
   flags in the row.
+- `api.py` and `commands.py` are how operators reach it; `view.py` and `sheets.py` what they are shown, `following.py` a
+  move as it goes.
 - `tasks.py` finds a move to drive, and `driver.py` drives it, in one control process at a time: `observation.py` looks,
   `barrier.py` decides what still has to be waited for, `labour.py` calls the work of a phase, `entering.py` is what
   else changes with a phase.

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import redis.asyncio.connection as redis_connection
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from control.background import Pulse
 from control.errors import Error
@@ -203,9 +202,8 @@ class EdgeWatch:
                 await self._next_push(connection)
 
     async def _next_push(self, connection: redis_connection.AbstractConnection) -> None:
-        try:
-            await connection.read_response(timeout=PING_INTERVAL_S, push_request=True, disconnect_on_error=False)
-        except (TimeoutError, RedisTimeoutError):
+        await connection.read_response(timeout=PING_INTERVAL_S, push_request=True, disconnect_on_error=False)
+        if not self._dirty:  # it returns the same, None, after a push and when the time is over
             await _ask(connection, "PING")
 
     async def _on_push(self, push: Any) -> None:

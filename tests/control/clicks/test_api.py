@@ -1,16 +1,24 @@
 """Statistics over HTTP: what was stored is what is answered, and what cannot be asked is a problem."""
 
 import asyncio
+import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
+from control.clicks.api import Reconciliation
+from control.clicks.reading import TopLinks
 from control.clicks.service import Options
+from control.clicks.statistics import LinkStatistics
 from tests.control.clicks.depot import BROWSER, OPTIONS, Segment, open_depot, report_of
+from tests.control.conftest import StationFactory
 from tests.control.station import Station, fetch
 from wire import click as wire_click
 from wire import keys
@@ -23,6 +31,9 @@ AGENTS = {
     "preview": b"Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)",
     "head": BROWSER,
 }
+BROKEN_DOWN = (
+    "country", "city", "browser", "os", "device", "referrer", "utm_source", "utm_medium", "utm_campaign",
+)  # fmt: skip
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 
 
@@ -84,7 +95,7 @@ def test_a_link_that_nobody_clicked_has_zeros(bare_station: Station) -> None:
     assert len(body["series"]) == 30
     assert body["is_all_time"]
     assert body["first_at"] is None
-    assert all(breakdown == {"items": [], "other": 0} for breakdown in body["breakdowns"].values())
+    assert body["breakdowns"] == {name: {"items": [], "other": 0} for name in BROKEN_DOWN}
 
 
 def test_clicks_are_counted_by_class(bare_station: Station) -> None:
@@ -98,7 +109,7 @@ def test_clicks_are_counted_by_class(bare_station: Station) -> None:
     body = get(bare_station, "links/abc/clicks")
     assert (body["total"], body["humans"], body["bots"], body["previews"], body["heads"]) == (8, 5, 3, 2, 4)
     assert body["breakdowns"]["browser"]["items"][0] == {"value": "Firefox", "clicks": 5}
-    assert "link" not in body["breakdowns"]
+    assert tuple(body["breakdowns"]) == BROKEN_DOWN
     assert datetime.fromisoformat(body["first_at"]) == NOON
     assert sum(point["humans"] + point["bots"] for point in body["series"]) == 8
 
@@ -194,6 +205,21 @@ def test_top_lists_the_most_clicked(bare_station: Station) -> None:
     assert (body["first"], body["last"], body["missed_max"]) == (day, day, 3)
 
 
+def test_top_leaves_out_days_that_are_not_kept_of_links(station_factory: StationFactory, database_url: str) -> None:
+    """The lists of these days are still there, but who is missing on one of them could not be counted any more."""
+    station = station_factory(database_url, [], POINTSMAN_CLICKS_LINKS_DAYS="10")
+    link_id = _create(station, "abc")
+    old = NOON - timedelta(days=20)
+    store(station, [click_of(old, link_id)] * 3 + [click_of(NOON, link_id)])
+    fetch(station.database_url, "DELETE FROM click_link_days WHERE day < $1", int(NOON.timestamp()) // 86_400 - 10)
+    body = get(station, "top")
+    assert body["first"] == (NOON - timedelta(days=10)).date().isoformat()
+    assert [(item["code"], item["clicks"]) for item in body["items"]] == [("abc", 1)]
+    assert get(station, "clicks", from_=old.date().isoformat(), to=old.date().isoformat())["total"] == 3
+    answer = station.client.get("/api/v1/top", params={"from": "2020-01-01", "to": "2020-01-31"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "span_invalid")
+
+
 PROBLEMS: list[tuple[str, dict[str, Any], int, str]] = [
     ("links/none/clicks", {}, 404, "link_not_found"),
     ("links/a b/clicks", {}, 404, "link_not_found"),
@@ -235,6 +261,22 @@ def test_what_cannot_be_asked_is_a_problem(bare_station: Station) -> None:
         assert answer.status_code == 401
 
 
+def test_examples_in_the_documentation_are_answers() -> None:
+    """They have the members that answers have, in their order, and what they say can be."""
+    text = (Path(__file__).parents[3] / "docs" / "clicks.md").read_text(encoding="utf-8")
+    link, top, books = map(json.loads, re.findall(r"^```json\n(.+?)^```$", text, re.MULTILINE | re.DOTALL))
+    for example, kind in ((link, LinkStatistics), (top, TopLinks), (books, Reconciliation)):
+        assert list(example) == [field.encode_name for field in msgspec.structs.fields(kind)]
+        assert msgspec.to_builtins(msgspec.convert(example, kind)) == example
+    assert tuple(link["breakdowns"]) == BROKEN_DOWN
+    assert link["total"] == link["humans"] + link["bots"]
+    assert link["total"] == sum(point["humans"] + point["bots"] for point in link["series"])
+    sums = {sum(one["clicks"] for one in part["items"]) + part["other"] for part in link["breakdowns"].values()}
+    assert len(sums) == 1
+    (edge,) = books["items"]
+    assert edge["served"] == edge["recorded"] + sum(edge["dropped"].values())
+
+
 def test_reconciliation_tells_what_is_missing(bare_station: Station) -> None:
     """Served is stored and dropped; what is on its way unsettles it."""
 
@@ -251,7 +293,8 @@ def test_reconciliation_tells_what_is_missing(bare_station: Station) -> None:
     assert not body["is_settled"]
     assert (edge["served"], edge["stored"], edge["in_flight"], edge["missing"]) == (7, 3, 2, 0)
     assert edge["dropped"]["disk_full"] == 2
-    assert get(bare_station, "clicks/reconciliation", edge="none")["items"] == []
+    unheard = get(bare_station, "clicks/reconciliation", edge="none")
+    assert (unheard["items"], unheard["is_settled"]) == ([], False)
 
 
 def test_statistics_write_nothing(bare_station: Station) -> None:

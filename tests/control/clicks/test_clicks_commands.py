@@ -72,6 +72,9 @@ def test_reconcile_fails_when_clicks_are_missing(ready_url: str) -> None:
     done = _run(ready_url, "clicks", "reconcile")
     assert done.returncode == 1
     assert "2 clicks were recorded" in done.stderr
+    done = _run(ready_url, "clicks", "reconcile", "--edge", "edge-l")
+    assert done.returncode == 1
+    assert "no edge edge-l has sent anything" in done.stderr
 
 
 def test_replay_counts_what_is_repaired(ready_url: str) -> None:

@@ -2,10 +2,14 @@
 
 import asyncio
 import struct
+import time
 import zlib
 from dataclasses import replace
 
+import pytest
+
 from control.clicks import dead_frames, service
+from control.clicks.model import DEAD_REASONS
 from control.clicks.service import Options
 from tests.control.clicks.depot import (
     EDGE,
@@ -20,7 +24,9 @@ from tests.control.clicks.depot import (
     play,
     report_of,
     send,
+    some_frames,
 )
+from tests.control.station import Station
 from tests.stack.server import RedisServer
 from wire import click, frame, keys, report
 from wire.frame import Frame
@@ -45,6 +51,14 @@ def _bodies() -> dict[str, bytes]:
         "text of nothing": GOOD + struct.pack("<HBBII", 12, click.TEXT, 0, 0, 0),
         "unknown flags": GOOD[:-41] + b"\xff" + GOOD[-40:],
     }
+
+
+def test_every_reason_is_counted_from_nothing(bare_station: Station) -> None:
+    """Before the first frame that is laid aside: what begins with it is no increase to who reads the counters."""
+    lines = bare_station.client.get("/metrics").text.splitlines()
+    for reason in DEAD_REASONS:
+        assert f'pointsman_click_dead_frames_total{{reason="{reason}"}} 0' in lines
+    assert "pointsman_click_dead_frames_evicted_total 0" in lines
 
 
 def test_malformed_body_is_laid_aside_and_acknowledged(database_url: str, shards: list[RedisServer]) -> None:
@@ -87,6 +101,8 @@ def _envelopes() -> dict[str, dict[bytes, bytes]]:
         "report: version": {keys.REPORT_FIELD: b"7{}"},
         "report: writer": {keys.REPORT_FIELD: report.encode(report_of(Segment(writer=0), recorded=0))},
         "report: edge id": {keys.REPORT_FIELD: report.encode(report_of(Segment(edge_id="a\0b"), recorded=0))},
+        "report: nested": {keys.REPORT_FIELD: b'1{"edge_id":' + b"[" * 1000 + b"]" * 1000 + b"}"},
+        "report: counts": {keys.REPORT_FIELD: report.encode(report_of(Segment(), recorded=2**62))},
     }
 
 
@@ -124,6 +140,21 @@ def test_frame_too_old_or_from_the_future_is_not_counted(database_url: str) -> N
         again = await depot.store(old)
         assert (again.duplicates, again.dead.total()) == (1, 0)
         assert await depot.rows("SELECT sum(dead)::int FROM click_writers") == [(4,)]
+
+    play(database_url, [], work)
+
+
+@pytest.mark.parametrize("wrong_days", [-20_000, -2, 40])
+def test_frames_are_dated_by_postgresql(database_url: str, monkeypatch: pytest.MonkeyPatch, wrong_days: int) -> None:
+    """A machine whose clock is wrong refuses nothing: its frames would leave their edge and be counted nowhere."""
+    frames = some_frames(8, 3)
+    wrong_ns = time.time_ns() + wrong_days * DAY_MS * 1_000_000
+
+    async def work(depot: Depot) -> None:
+        monkeypatch.setattr(time, "time_ns", lambda: wrong_ns)
+        outcome = await depot.store(*frames)
+        assert (outcome.stored, outcome.dead.total()) == (3, 0)
+        assert await depot.rows("SELECT count(*) FROM click_segments WHERE created_at > now()") == [(0,)]
 
     play(database_url, [], work)
 

@@ -5,7 +5,10 @@ import csv
 import io
 import json
 import re
+import signal
 import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from control import config, log, server, streaming
 from control.clicks import export, partitions, rows_query
 from control.clicks import span as spans
 from control.clicks.export import EXPORTS_MAX, Exports
@@ -21,10 +25,12 @@ from control.clicks.queries import ACCOUNT
 from control.clicks.service import Options
 from control.clicks.store import begin_merge
 from control.db import Database
+from control.dev.ports import free_ports
+from control.dev.probe import answers_http
 from control.errors import Error
 from tests.control.clicks.test_api import NOON, click_of, store
 from tests.control.conftest import StationFactory
-from tests.control.station import DEADLINE_S, Station, eventually, fetch, with_database
+from tests.control.station import DEADLINE_S, SHORT_URL, Station, eventually, fetch, with_database
 
 KEEPING = Options(keeps_rows=True, segments_days=35, dead_frames_max=1000)
 STREAMS = 'pointsman_control_streams{route="exportClicks"}'
@@ -173,9 +179,9 @@ def _backends(station: Station) -> int:
     return int(fetch(station.database_url, query)[0][0])
 
 
-def _begin(station: Station) -> socket.socket:
+def _begin(station: Station, port: int | None = None) -> socket.socket:
     """Ask for an export, and take only the first of it."""
-    client = socket.create_connection(("127.0.0.1", station.port))
+    client = socket.create_connection(("127.0.0.1", port or station.port))
     client.settimeout(DEADLINE_S)
     head = f"GET /api/v1/clicks/export?what=rows HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {station.key}\r\n\r\n"
     client.sendall(head.encode())
@@ -191,6 +197,7 @@ def test_a_client_that_goes_ends_its_export(keeper: Station) -> None:
     assert _backends(keeper) == 1
     client.close()
     eventually(lambda: keeper.metric(STREAMS) == 0 and _backends(keeper) == 0, "the export has ended")
+    assert "never retrieved" not in keeper.log.read_text()
 
 
 def test_exports_of_rows_are_bounded(keeper: Station) -> None:
@@ -224,16 +231,19 @@ def test_an_export_that_breaks_off_is_not_taken_for_whole(keeper: Station) -> No
     assert "answer torn off" in keeper.log.read_text()
 
 
-def test_an_export_that_cannot_begin_is_a_problem(keeper: Station) -> None:
-    """Nothing is sent before the first rows are there."""
-    fetch(keeper.database_url, "ALTER TABLE click_rows RENAME TO hidden")
-    answer = keeper.client.get("/api/v1/clicks/export", params={"what": "rows"})
+@pytest.mark.parametrize("kind", ["csv", "json", "ndjson"])
+@pytest.mark.parametrize("what", ["rows", "series"])
+def test_an_export_that_cannot_begin_is_a_problem(keeper: Station, what: str, kind: str) -> None:
+    """Nothing is sent before the first of it is there."""
+    for table in ("click_rows", "click_scope_days"):
+        fetch(keeper.database_url, f"ALTER TABLE {table} RENAME TO hidden_{table}")
+    answer = keeper.client.get("/api/v1/clicks/export", params={"what": what, "format": kind})
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
 
 
-def test_a_client_that_takes_nothing_loses_its_export(keeper: Station, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection to PostgreSQL is given back."""
-    monkeypatch.setattr(export, "STALL_S", 0.2)
+def test_an_export_has_its_time(keeper: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it ends, whatever is left, and PostgreSQL is not blamed for it."""
+    monkeypatch.setattr(export, "EXPORT_S_MAX", 0.5)
     _fill(keeper, 200_000)
 
     async def run(database: Database) -> None:
@@ -247,6 +257,71 @@ def test_a_client_that_takes_nothing_loses_its_export(keeper: Station, monkeypat
         with pytest.raises(Error) as error:
             async for _ in rows:
                 pass
-        assert error.value.code == "export_stalled"
+        assert error.value.code == "export_too_long"
 
     with_database(keeper.database_url, run)
+
+
+@asynccontextmanager
+async def _beside(station: Station) -> AsyncIterator[int]:
+    """The port of another control plane over the same database, in this process, where constants can be changed."""
+    (port,) = free_ports(1)
+    settings = config.load(
+        {
+            "POINTSMAN_DATABASE_URL": station.database_url,
+            "POINTSMAN_CONTROL_PORT": str(port),
+            "POINTSMAN_SHORT_URL": SHORT_URL,
+            "POINTSMAN_CLICKS_RAW": "on",
+        }
+    )
+    serving = asyncio.create_task(server.serve(settings, log.configure(settings)))
+    try:
+        await _until(lambda: asyncio.to_thread(answers_http, port, "/healthz"))
+        yield port
+        signal.raise_signal(signal.SIGTERM)
+        await serving
+    finally:
+        serving.cancel()
+
+
+async def _until(is_true: Callable[[], Awaitable[Any]]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not await is_true():
+            pass
+
+
+def test_a_client_that_takes_nothing_gives_its_place_back(keeper: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it stays connected: its answer is torn off, and all that was held for it is free."""
+    monkeypatch.setattr(streaming, "STALL_S", 0.5)
+    _fill(keeper, 200_000)
+
+    async def run() -> None:
+        async with _beside(keeper) as port:
+            clients = [await asyncio.to_thread(_begin, keeper, port) for _ in range(EXPORTS_MAX)]
+            key = {"Authorization": f"Bearer {keeper.key}"}
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=key) as api:
+
+                async def metrics() -> list[str]:
+                    return (await api.get("/metrics")).text.splitlines()
+
+                async def are_free() -> bool:
+                    return f"{STREAMS} 0" in await metrics()
+
+                await _until(are_free)
+                assert f'pointsman_control_problems_total{{code="client_stalled"}} {EXPORTS_MAX}' in await metrics()
+                async with api.stream("GET", "/api/v1/clicks/export", params={"what": "rows"}) as again:
+                    assert again.status_code == 200
+            assert await asyncio.to_thread(_backends, keeper) == 0
+            for client in clients:
+                assert not (await asyncio.to_thread(_rest, client)).endswith(b"0\r\n\r\n")
+                client.close()
+
+    asyncio.run(run())
+
+
+def _rest(client: socket.socket) -> bytes:
+    """The last that comes before the connection ends."""
+    last = b""
+    while data := client.recv(1 << 20):
+        last = (last + data)[-16:]
+    return last

@@ -181,6 +181,16 @@ def test_a_document_of_another_scope_is_refused() -> None:
         enriched([_click(1)], {}, enricher).links().merge([documents[3, 0, DAY]])
 
 
+def test_what_could_be_written_and_not_read_again_is_refused() -> None:
+    """Counts have 49 bits, those of previews and of HEAD requests too."""
+    most = b"\xff" * 6 + b"\x7f"
+    for previews, heads, more in ((most, b"\0", _click(1, user_agent=b"preview")), (b"\0", most, _click(1, flags=1))):
+        full = b"\1\0\0" + previews + heads + b"\0\0"
+        assert summarise([(DAY, full)]).previews + summarise([(DAY, full)]).heads == 2**49 - 1
+        with pytest.raises(FoldError, match="more clicks than can be held"):
+            enriched([more], {}, PlainEnricher()).links().merge([full])
+
+
 def test_what_an_enricher_must_not_say_is_refused() -> None:
     """A value too long for a document or with a NUL, a number without a value, a class that there is not."""
 
@@ -238,6 +248,21 @@ def test_the_order_of_calls_is_kept() -> None:
         batch.scopes(batch.links())
     with pytest.raises(ValueError, match="2 documents for 1 groups"):
         batch.links().merge([None, None])
+
+
+def test_documents_may_be_merged_in_parts() -> None:
+    """A batch may touch more of them than memory has room for; in order, so that no part is forgotten."""
+    clicks = [_click(link_id) for link_id in (1, 1, 2, 3, 3, 3)]
+    groups = enriched(clicks, {}, PlainEnricher()).links()
+    whole = enriched(clicks, {}, PlainEnricher()).links().merge([None] * 3)
+    with pytest.raises(ValueError, match="when 0 are merged"):
+        groups.merge([None], 1)
+    assert groups.merge([None, None]) + groups.merge([None], 2) == whole
+    assert groups.clicks == [2, 1, 3]
+    assert groups.merge([None], 1) == whole[1:2]
+    with pytest.raises(ValueError, match="2 documents for 1 groups"):
+        groups.merge([None, None], 2)
+    assert groups.faults([b"\2\0\0"], 2) != [None]
 
 
 def test_scopes_without_links_leave_that_dimension_as_it_is() -> None:

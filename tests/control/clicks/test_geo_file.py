@@ -202,6 +202,16 @@ def test_cut_file_does_not_end_the_process(followed: Followed) -> None:
     assert followed.place() == BEFORE
 
 
+def test_file_whose_check_takes_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control starts without it."""
+    monkeypatch.setattr(geo_file, "CHECK_S", 0.01)
+    with capture_logs() as lines:
+        file = GeoFile(write(tmp_path / "places.mmdb", {NETWORK: LONDON}), structlog.get_logger())
+        file.load()
+    assert file.places is None
+    assert ["took longer" in line["reason"] for line in lines] == [True]
+
+
 def test_descriptors_are_given_back(followed: Followed) -> None:
     """However often the file is replaced."""
     followed.steps()

@@ -2,16 +2,20 @@
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from control.clicks import merging
+from control.clicks.model import Entry, Work
 from control.clicks.service import Options
 from tests.control.clicks.depot import (
     Depot,
     Segment,
     acknowledged,
+    entry,
     name_of,
     plain_sum,
     play,
@@ -134,6 +138,38 @@ def test_tags_and_campaigns_are_those_of_the_link(database_url: str) -> None:
         assert found == [(3, 2), (4, 2)]
         (document,) = (await depot.rows("SELECT document FROM click_link_days WHERE link_id = 7"))[0]
         assert b"mail" in document
+
+    play(database_url, [], work)
+
+
+def test_no_statement_has_more_documents_than_it_may(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many links and tags a batch touches: what all tags have in one message PostgreSQL would not take."""
+    monkeypatch.setattr(merging, "PAGE_BYTES_MAX", 1_000_000)  # 26 documents of links, 7 of tags
+    queries: list[tuple[str, int]] = []
+
+    def note(query: Any) -> None:
+        if "day" in query.query and "document" in query.query:
+            queries.append((query.query, max(len(found) for found in query.args if isinstance(found, list))))
+
+    async def work(depot: Depot) -> None:
+        await depot.rows(
+            "INSERT INTO links (id, domain_id, code, key_hash, target, tags) SELECT id, 1, 'c' || id, 0, "
+            "'https://a.example/', ARRAY[2 * id, 2 * id + 1] FROM generate_series(1, 40) AS id"
+        )
+        segment = Segment()
+        async with depot.database.dedicated() as connection:
+            for _ in range(2):
+                batch = Work()
+                fields = [part for pair in entry(segment.cut(range(1, 41))).items() for part in pair]
+                batch.take("shard-0", [Entry(b"1-1", fields)])
+                with connection.query_logger(note):
+                    await depot.tools.intake.store(connection, batch)
+        assert await depot.totals() == dict.fromkeys(range(1, 41), 2)
+        tags = await depot.rows("SELECT subject, clicks FROM click_scope_days WHERE scope = 2")
+        assert dict(tags) == dict.fromkeys(range(2, 82), 2)
+        of_links = [count for query, count in queries if "click_link_days" in query]
+        of_scopes = [count for query, count in queries if "click_scope_days" in query]
+        assert (max(of_links), max(of_scopes)) == (26, 7)
 
     play(database_url, [], work)
 

@@ -1,5 +1,7 @@
 """Served = stored + dropped + dead + in flight + missing, for each edge."""
 
+from dataclasses import replace
+
 from control.clicks import reconciliation
 from control.clicks.reconciliation import EdgeBooks
 from tests.control.clicks.depot import Depot, Segment, play, report_of
@@ -53,6 +55,22 @@ def test_final_report_shows_what_is_missing(database_url: str) -> None:
         assert (books.open_writers, books.is_settled) == (0, False)
         await depot.store(segment.cut([1]))
         assert (await _books(depot)).is_settled
+
+    play(database_url, [], work)
+
+
+def test_what_a_power_cut_tore_is_counted_once(database_url: str) -> None:
+    """The writer's segments are still shipped, so no report is final: what is torn is in flight no longer."""
+    segment = Segment()
+
+    async def work(depot: Depot) -> None:
+        await _report(depot, segment, 10, unknown_recorded=3)
+        await depot.store(segment.cut([1, 2, 3]))
+        await _report(depot, segment, 4, dropped={"torn": 6}, unknown_recorded=1, unknown_dropped=2)
+        books = await _books(depot)
+        assert (books.served, books.recorded, books.in_flight, books.unknown.recorded) == (10, 4, 1, 1)
+        await _report(depot, segment, 9, unknown_recorded=3)  # from before the cut, late
+        assert replace(await _books(depot), reported_at=books.reported_at) == books
 
     play(database_url, [], work)
 

@@ -136,6 +136,24 @@ def test_each_table_keeps_what_its_setting_says(database_url: str) -> None:
     play(database_url, [], work)
 
 
+def test_a_clock_that_is_ahead_removes_nothing(database_url: str) -> None:
+    """The one that is behind decides, ours or PostgreSQL's; here it is PostgreSQL's."""
+    segment = Segment()
+
+    async def work(depot: Depot) -> None:
+        await retention.tidy(depot.database, KEEP)
+        await depot.store(segment.cut([1]))
+        kept = await _where(depot)
+        ahead = datetime.now(UTC) + timedelta(days=1000)
+        assert await retention.plan(depot.database, KEEP, ahead) == []
+        await retention.apply(depot.database, KEEP, ahead)
+        assert await _where(depot) == kept
+        assert await depot.rows("SELECT count(*) FROM click_segments") == [(1,)]
+        assert await depot.rows("SELECT count(*) FROM click_salts") == [(1,)]
+
+    play(database_url, [], work)
+
+
 def test_partitions_go_as_a_whole_when_all_of_them_is_old(database_url: str) -> None:
     """A month of which a day is kept stays; strays of the default partition go by the day."""
     segment = Segment()

@@ -4,20 +4,25 @@ import asyncio
 import json
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 import redis
+import structlog
 
+from control.background import Background, Run
 from control.clicks import audience, events, tail
 from control.clicks.audience import Event, Follower, Wanted
 from control.clicks.tail import SAMPLES_PER_S_MAX, Tail
+from control.db import Database
+from control.metrics import Metrics
 from control.shards.connection import connect
 from tests.control.clicks.depot import Segment, send
-from tests.control.station import DEADLINE_S, Station, eventually
+from tests.control.station import DEADLINE_S, Station, eventually, prepare, with_database
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys
@@ -147,6 +152,28 @@ def test_a_lost_shard_is_said_and_heard_again(station: Station, shards: list[Red
         assert client.event()[1]["number"] == 5
 
 
+def test_silence_ends_no_subscription(station: Station, shards: list[RedisServer]) -> None:
+    """A shard over which nothing comes for seconds is asked whether it is there, and heard on."""
+    with _following(station) as client, redis.Redis.from_url(shards[0].url) as shard:
+        eventually(
+            lambda: [int(one["age"]) >= 3 for one in shard.client_list("pubsub")] == [True], "three silent seconds"
+        )
+        _publish(shards[0], _sample(7, number=5))
+        name, data = client.event()
+        assert (name, data.get("number")) == ("click", 5)
+
+
+def test_a_shard_that_hangs_is_said(station: Station, shards: list[RedisServer]) -> None:
+    """It is still connected, but does not answer."""
+    with _following(station) as client:
+        shards[1].pause()
+        try:
+            assert client.event() == ("shard", {"shard": "shard-1", "is_heard": False})
+        finally:
+            shards[1].resume()
+        assert client.event() == ("shard", {"shard": "shard-1", "is_heard": True})
+
+
 def test_a_slow_reader_is_told_how_much_it_missed(station: Station, shards: list[RedisServer]) -> None:
     """Its queue is bounded; what does not fit is counted, and the others are not held up."""
     request = f"GET /api/v1/clicks/tail HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {station.key}\r\n\r\n"
@@ -180,6 +207,56 @@ def test_a_client_that_goes_is_forgotten(station: Station, shards: list[RedisSer
             return int(client.pubsub_numsub(keys.CLICKS_TAIL)[0][1])
 
     eventually(lambda: listeners() == 0, "no subscription is left")
+
+
+class Watched(Background):
+    """Remembers what was started."""
+
+    def __init__(self) -> None:
+        super().__init__(structlog.get_logger())
+        self.started: list[str] = []
+
+    def start(self, name: str, run: Run) -> None:
+        """Note the name, and start."""
+        self.started.append(name)
+        super().start(name, run)
+
+
+def test_a_follower_that_goes_while_shards_are_looked_up_leaves_nothing(
+    database_url: str, shards: list[RedisServer]
+) -> None:
+    """The last one is gone when the answer of PostgreSQL comes: what is begun then ends at once."""
+    prepare(database_url, shards)
+
+    async def until(is_true: Callable[[], Awaitable[Any]]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not await is_true():
+                pass
+
+    async def run(database: Database) -> None:
+        background = Watched()
+        followed = audience.Audience(database, background, Metrics())
+        blocker = await asyncpg.connect(database_url)
+        await blocker.execute("BEGIN")
+        await blocker.execute("LOCK TABLE topologies IN ACCESS EXCLUSIVE MODE")
+        background.start("audience", followed.run)
+        async with followed.join(Wanted()):
+            waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'topologies'::regclass AND NOT granted"
+            await until(lambda: blocker.fetchval(waiting))
+        await blocker.execute("ROLLBACK")
+
+        async def has_looked() -> bool:
+            return await blocker.fetchval("SELECT true") and "tail shard-1" in background.started
+
+        async def has_left() -> bool:
+            return await blocker.fetchval("SELECT true") and set(background.pulses) == {"audience"}
+
+        await until(has_looked)
+        await until(has_left)
+        await background.stop()
+        await blocker.close()
+
+    with_database(database_url, run)
 
 
 def test_followers_are_bounded(station: Station) -> None:
@@ -247,6 +324,29 @@ def test_a_tail_has_a_highest_rate(redis_factory: RedisFactory) -> None:
         assert [sample["link_id"] for sample in samples] == list(range(SAMPLES_PER_S_MAX))
         assert skipped == 30
         assert heard.get_message(timeout=DEADLINE_S)["data"] == b"end"
+
+
+def test_what_no_message_came_of_is_said_with_the_next(
+    redis_factory: RedisFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches that come when a second's samples are spent are counted all the same."""
+    server = redis_factory()
+    with redis.Redis.from_url(server.url) as client, client.pubsub() as heard:
+        heard.subscribe(keys.CLICKS_TAIL)
+        assert heard.get_message(timeout=DEADLINE_S)["type"] == "subscribe"
+
+        async def run() -> None:
+            connection = await connect("shard-0", server.url)
+            publisher = Tail()
+            for count in (SAMPLES_PER_S_MAX + 30, 400, 12):
+                await publisher.offer(connection, count, lambda count: list(map(_sample, range(count))))
+            monkeypatch.setattr(tail, "_WINDOW_S", 0.0)
+            await publisher.offer(connection, 1, lambda _: [_sample(1)])
+            await connection.close()
+
+        asyncio.run(run())
+        messages = [tail.decode(heard.get_message(timeout=DEADLINE_S)["data"]) for _ in range(2)]
+        assert [(len(samples), skipped) for samples, skipped in messages] == [(SAMPLES_PER_S_MAX, 30), (1, 412)]
 
 
 def test_silence_has_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:

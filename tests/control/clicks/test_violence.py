@@ -5,16 +5,20 @@ The faults are real ones: processes are killed, connections are cut, servers com
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 
+import asyncpg
 import pytest
 
+from control import db
+from control.clicks import store
 from control.errors import Error
 from tests.control.clicks import barrier
-from tests.control.clicks.depot import Depot, plain_sum, play, send, some_frames, waiting
+from tests.control.clicks.depot import OPTIONS, Depot, plain_sum, play, send, some_frames, waiting
 from tests.control.conftest import StationFactory
-from tests.control.station import eventually, fetch
+from tests.control.station import DEADLINE_S, eventually, fetch
 from tests.stack.server import PostgresServer, RedisServer
 from wire.frame import Frame
 
@@ -175,3 +179,75 @@ def test_control_killed_before_it_acknowledges(
     station.start()
     eventually(lambda: waiting(shards[0]) == 0, "an empty stream")
     assert dict(fetch(migrated_url, "SELECT link_id, clicks FROM click_totals")) == plain_sum(FRAMES)
+
+
+def test_merge_that_falls_silent_loses_its_turn(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is stopped, or its machine, in the middle of a batch: its session is ended, others go on."""
+    monkeypatch.setattr(store, "SILENCE_MS_MAX", 300)
+
+    async def work(depot: Depot) -> None:
+        stopped = await asyncpg.connect(migrated_url)
+        try:
+            await stopped.execute("BEGIN")
+            await store.begin_merge(stopped)
+            await stopped.execute("INSERT INTO click_salts VALUES (1, 1)")
+            async with asyncio.timeout(DEADLINE_S):
+                assert (await depot.store(*FRAMES[:3])).stored == 3
+            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+                await stopped.execute("COMMIT")
+        finally:
+            stopped.terminate()
+        assert await depot.rows("SELECT FROM click_salts WHERE day = 1") == []
+
+    play(migrated_url, [], work)
+
+
+def test_merge_that_falls_silent_inside_a_statement_loses_its_turn(
+    migrated_url: str, shards: list[RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL waits for the end of a COPY for ever; whoever waits for the lock in vain ends that session."""
+    monkeypatch.setattr(store, "LOCK_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(store, "COPY_TIMEOUT_S", 0.5)
+    is_awake = asyncio.Event()
+
+    async def rows() -> AsyncIterator[bytes]:
+        await is_awake.wait()
+        yield b""
+
+    async def work(depot: Depot) -> None:
+        stopped = await asyncpg.connect(migrated_url)
+        try:
+            await stopped.execute("BEGIN")
+            await store.begin_merge(stopped)
+            copying = asyncio.create_task(stopped.copy_to_table("click_rows", source=rows(), format="binary"))
+            send(shards[0], *FRAMES)
+            depot.start(0)
+            await _settled(depot, FRAMES)
+            is_awake.set()
+            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+                await copying
+        finally:
+            stopped.terminate()
+
+    play(migrated_url, shards, work)
+
+
+def test_raw_rows_may_take_longer_than_a_statement(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows of a batch are one COPY; on a slow disk it would end too early each time, and the batch with it."""
+    monkeypatch.setattr(db, "COMMAND_TIMEOUT_S", 1.0)
+
+    async def work(depot: Depot) -> None:
+        async with barrier.barrier(migrated_url, "click_rows") as blocked:
+            storing = asyncio.create_task(depot.store(*FRAMES[:3]))
+            (pid,) = await blocked.reached()
+            await depot.eventually(lambda: _waits_longer(depot, pid, "1.5 s"), "a COPY that takes longer")
+        assert (await storing).stored == 3
+
+    async def _waits_longer(depot: Depot, pid: int, interval: str) -> bool:
+        query = "SELECT FROM pg_stat_activity WHERE pid = $1 AND query_start < clock_timestamp() - $2::text::interval"
+        return bool(await depot.rows(query, pid, interval) or await _is_over(depot, pid))
+
+    async def _is_over(depot: Depot, pid: int) -> bool:
+        return not await depot.rows("SELECT FROM pg_stat_activity WHERE pid = $1", pid)
+
+    play(migrated_url, [], work, replace(OPTIONS, keeps_rows=True))

@@ -1,5 +1,6 @@
 """Moves by command: what operators type, what they see, and what they are told when it cannot be done."""
 
+import asyncio
 import os
 import re
 import signal
@@ -13,14 +14,17 @@ from typing import Any, Final
 import pytest
 from rich.console import Console
 
+from control.db import Database
 from control.moves import sheets
-from control.moves.following import RATE_WINDOW_S, Rate
+from control.moves.following import RATE_WINDOW_S, Rate, follow
 from control.moves.model import Move
+from control.moves.plan import Speed
+from control.moves.service import Moves
 from control.moves.steps import STEPS, Phase
 from tests.control.commands import SRC, invoke, run_command
 from tests.control.conftest import StationFactory
 from tests.control.heartbeats import beat
-from tests.control.station import DEADLINE_S, Station, eventually, fetch, prepare
+from tests.control.station import DEADLINE_S, Station, eventually, fetch, prepare, with_database
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire.topology import Shard, Topology
@@ -72,6 +76,11 @@ def _text(part: Any) -> str:
     with console.capture() as captured:
         console.print(part)
     return captured.get()
+
+
+def _written(console: Console) -> str:
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
 
 
 def _moves(url: str) -> list[tuple[Any, ...]]:
@@ -245,6 +254,26 @@ def test_watcher_may_leave_and_come_back(station: Station, shards: list[RedisSer
     back = run_command(station.database_url, "move", "watch", "1")
     assert back.returncode == 1
     assert "move 1 was taken back: it is aborted; `pointsman move show 1` says what happened" in back.stderr
+
+
+def test_terminal_shows_the_way_as_it_changes(ready_url: str, target: RedisServer) -> None:
+    """In place, to the end; the last picture stays."""
+    invoke(ready_url, "shard", "add", "shard-2", target.url, "--yes", "--no-wait")
+    console = Console(force_terminal=True, width=200, file=StringIO())
+
+    async def watch(database: Database) -> Move:
+        moves = Moves(database, lambda: None, Speed(copy_links_s=1, soak_s=1))
+        following = asyncio.create_task(follow(moves, 1, console))
+        async with asyncio.timeout(DEADLINE_S):
+            while "is `pointsman control` running?" not in _written(console):  # noqa: ASYNC110  (it tells nobody)
+                await asyncio.sleep(0.01)
+        async with database.connection() as connection:
+            await connection.execute("UPDATE moves SET phase = 'aborted', driver = 1, ended_at = now()")
+        return await following
+
+    assert with_database(ready_url, watch).phase == "aborted"
+    assert re.search(r"▶.*planned", _written(console))
+    assert re.search(r"✔.*aborted", _written(console))
 
 
 def test_progress_shows_the_way_and_what_holds_it_up() -> None:

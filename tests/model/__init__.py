@@ -1,0 +1,1 @@
+"""The protocol of moves as a small executable model, explored exhaustively."""
