@@ -282,7 +282,6 @@ def test_it_goes_slower_when_a_shard_does(database_url: str, three: list[RedisSe
 
         tally = await audit(ground, pace=Pace(links_s=400, latency_s=0.0), on_report=note)
         assert tally.compared == len(CODES[:200])
-        assert rates[0] == 400
         assert throttle.RATE_MIN <= min(rates) <= 200
 
     play(database_url, three, add_one(three), CODES[:200], work)
