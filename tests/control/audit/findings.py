@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import redis
 import structlog
@@ -18,7 +18,6 @@ from wire import keys, record
 from wire.record import LinkRecord
 
 OnReport = Callable[[Pass], Awaitable[None]]
-TOMBSTONE: Final = 1
 
 
 def tools(ground: Ground) -> Tools:
