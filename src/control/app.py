@@ -4,6 +4,7 @@ request ──▶ BlackSheep router ──▶ _handle: key, query, body ──�
                                                                           │ commit, then wake()
 outbox ◀── LISTEN ── Projector ──▶ shards ◀── Keeper (one a shard) ◀── Housekeeper
                                    shards ◀── Driver of moves (one in all control processes)
+                                   shards ◀── Auditor (one in all control processes)
                                      │
                                      └─ clicks ──▶ Consumer (one a shard) ──▶ Intake ──▶ PostgreSQL
 """
@@ -19,6 +20,10 @@ from typing import Final
 from blacksheep import Application, Request, Response, Router
 
 from control import migrations, system
+from control.audit import api as audit_api
+from control.audit.passes import Options as AuditOptions
+from control.audit.passes import Tools as AuditTools
+from control.audit.tasks import Auditor, pace_of
 from control.auth import service as auth
 from control.background import Background, Pulse
 from control.bell import Bell
@@ -100,6 +105,7 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
     exports = Exports(database, are_rows_kept=config.clicks_raw == "on")
     routes += clicks_api.routes(database, config.clicks_links_days)
     routes += clicks_streamed.routes(database, audience, exports)
+    routes += audit_api.routes(database)
     routes += system.routes(state, routes)
 
     application = Application(router=_router(routes, _Answering(database, metrics, log, stopping)))
@@ -113,6 +119,8 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
         background.start("moves", driver.run)
         for number, follower in enumerate(followers):
             background.start(f"sentinel {number}", follower.run)
+        if config.audit_links_s:
+            background.start("audit", _auditor(config, database, metrics, log).run)
         background.start("clicks tail", audience.run)
         background.start("purge", partial(links_tasks.purge, database))
         background.start("click topology", consumers.follow_topology)
@@ -148,6 +156,11 @@ def _move_tools(config: ControlConfig, database: Database, edges: Edges, metrics
         log=log,
         on_end=lambda phase: metrics.moves_ended.add(phase=phase),
     )
+
+
+def _auditor(config: ControlConfig, database: Database, metrics: Metrics, log: Logger) -> Auditor:
+    tools = AuditTools(database=database, metrics=metrics.audit, log=log)
+    return Auditor(tools, AuditOptions(is_repairing=config.audit_repair == "on"), pace_of(config, config.audit_links_s))
 
 
 async def prepare_database(database: Database, config: ControlConfig) -> None:

@@ -8,6 +8,7 @@ import click
 import uvloop
 
 from control import command, config, log, migrations
+from control.audit import commands as audit_commands
 from control.auth.commands import key
 from control.clicks.commands import clicks
 from control.errors import Error
@@ -68,6 +69,7 @@ main.add_command(clicks)
 main.add_command(key)
 main.add_command(link)
 main.add_command(topology)
+shard.add_command(audit_commands.audit)
 main.add_command(shard)
 shard.add_command(promote)
 shard.add_command(rebuild)

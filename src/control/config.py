@@ -37,6 +37,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     moves_latency_ms: Annotated[int, Meta(ge=1, le=1000)] = 20
     moves_lost_after_s: Annotated[int, Meta(ge=1, le=86_400)] = 300
     sentinels: str = ""
+    audit_links_s: Annotated[int, Meta(ge=0, le=1_000_000)] = 500
+    audit_repair: Literal["off", "on"] = "on"
     clicks_claim_idle_ms: Annotated[int, Meta(ge=1000, le=3_600_000)] = 30_000
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

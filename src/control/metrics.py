@@ -94,6 +94,25 @@ class ClickMetrics:
         return [line for metric in vars(self).values() for line in metric.lines()]
 
 
+class AuditMetrics:
+    """What the audit does and finds; what this process has audited, but for the gauges."""
+
+    def __init__(self) -> None:
+        self.compared = Value("pointsman_audit_compared_total", "counter", "Records compared with their shards.")
+        self.keys = Value("pointsman_audit_keys_total", "counter", "Keys of shards that were looked through.")
+        self.skipped = Value(
+            "pointsman_audit_skipped_total", "counter", "Records that could not be compared, by shard."
+        )
+        self.drift = Value("pointsman_audit_drift_total", "counter", "What shards hold wrongly, by shard and kind.")
+        self.repaired = Value("pointsman_audit_repaired_total", "counter", "What of it was repaired, by shard.")
+        self.age = Value("pointsman_audit_age_seconds", "gauge", "Since when no pass of the audit has been complete.")
+        self.progress = Value("pointsman_audit_progress", "gauge", "How far the pass under way is, of 0 to 1.")
+
+    def lines(self) -> list[str]:
+        """The text of these metrics."""
+        return [line for metric in vars(self).values() for line in metric.lines()]
+
+
 class Metrics:
     """Every metric of the control plane."""
 
@@ -147,6 +166,7 @@ class Metrics:
         self.moves_ended = Value(
             "pointsman_moves_ended_total", "counter", "Moves that this process has ended, by phase."
         )
+        self.audit = AuditMetrics()
         self.clicks = ClickMetrics()
         self.task_failures = Value("pointsman_task_failures", "gauge", "Failures in a row of a background task.")
 

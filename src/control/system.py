@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from control import migrations, openapi
+from control.audit import store as audit_store
+from control.audit.model import KINDS
 from control.background import Background
 from control.clicks import dead_frames as clicks
 from control.db import Database
@@ -97,6 +99,8 @@ async def _measure(state: State) -> None:
     for shard_id, edges in state.edges.by_shard.items():
         metrics.edges.set(len(edges.live), shard=shard_id)
         metrics.edges_lag.set(edges.lag_s(now_s), shard=shard_id)
+        for kind in KINDS:  # from 0 on: what appears with a drift would be no increase
+            metrics.audit.drift.add(0, shard=shard_id, kind=kind)
     for gauge in (metrics.shard_complete, metrics.edges, metrics.edges_lag):
         gauge.keep("shard", state.housekeeper.keepers)
     try:
@@ -104,6 +108,7 @@ async def _measure(state: State) -> None:
             backlog = await projection_store.backlog(connection, BACKLOG_COUNTED_MAX)
             dead_frames = await clicks.count_dead(connection)
             moves = await move_store.gauges(connection)
+            audit = await audit_store.gauges(connection)
     except Error as error:
         metrics.database_up.set(0)
         metrics.problems.add(code=error.code)
@@ -117,5 +122,7 @@ async def _measure(state: State) -> None:
     metrics.move_progress.set(moves.progress)
     metrics.move_waits.set(moves.waits_s)
     metrics.move_leftovers.set(moves.leftovers)
+    metrics.audit.age.set(audit.age_s)
+    metrics.audit.progress.set(audit.progress)
     for reason, count in dead_frames.items():
         metrics.clicks.dead_kept.set(count, reason=reason)

@@ -23,6 +23,9 @@ class Cache:
     def keys(self) -> list[bytes]:
         """The keys that came lately, then those that were asked for again; each from the oldest to the newest."""
 
+    def key_at(self, number: int) -> bytes | None:
+        """One of the keys, chosen by a random number of 64 bits; None if the cache is empty, or nearly so."""
+
     def time_finds(self, keys: list[bytes], rounds: int) -> tuple[float, int]:
         """Nanoseconds for one find, inside the compiled module, and how many found something; for benchmarks."""
 

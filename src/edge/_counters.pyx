@@ -99,6 +99,8 @@ NAMES = (
     "fallbacks",
     "samples",
     "sample_differences",
+    "l1_audits",
+    "l1_drifts",
     "l1_walks",
     "l1_walk_ended",
     "l1_walk_left_bytes",

@@ -84,6 +84,9 @@ class Front:
     def forget(self, key: bytes) -> bool:
         """Remove a key from L1; whether it was there."""
 
+    def shard_of(self, key: bytes) -> int | None:
+        """The number of the shard, or ORIGIN_SHARD, that filled a trusted entry; None without one."""
+
     def find(self, key: bytes) -> Answer | None:
         """The answer of a trusted entry."""
 

@@ -355,6 +355,16 @@ cdef class Front:
             return None                         # the link may be over by now
         return _answer_of(entry)
 
+    def shard_of(self, bytes key not None):
+        """The number of the shard, or ORIGIN_SHARD, that filled a trusted entry; None without one."""
+        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(key)
+        cdef Entry* entry
+        self.read_clock()
+        entry = self.lookup(xxh64_of(at, PyBytes_GET_SIZE(key), 0), at, PyBytes_GET_SIZE(key))
+        if entry == NULL:
+            return None
+        return ORIGIN_SHARD if entry.shard == ORIGIN else entry.shard
+
     def find(self, bytes key not None):
         """The answer of a trusted entry, or None."""
         cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(key)

@@ -153,6 +153,10 @@ METRICS: Final = (
     _one("fallbacks_total", "counter", "Links that only their old owner had, after a cut-over.", "fallbacks"),
     _one("samples_total", "counter", "Links that both of their owners were asked for, before a cut-over.", "samples"),
     _one("sample_differences_total", "counter", "Those of which they said two things, twice.", "sample_differences"),
+    _one("l1_audits_total", "counter", "Entries of L1 that were compared with their shard.", "l1_audits"),
+    _one(
+        "l1_drifts_total", "counter", "Those that differed though no push had said so; they were dropped.", "l1_drifts"
+    ),
     _one("l1_walks_total", "counter", "Walks over L1 after a cut-over, begun.", "l1_walks"),
     _one("l1_walk_ended_total", "counter", "Entries of former owners that they ended.", "l1_walk_ended"),
     _one("l1_walk_left_bytes", "gauge", "Bytes of L1 that a walk has still to see.", "l1_walk_left_bytes"),

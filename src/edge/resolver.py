@@ -38,6 +38,7 @@ from edge._front import ORIGIN_SHARD, Answer, Front
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.flight import Flight, Source, Waiter
+from edge.inspection import Inspector
 from edge.origin import Lookup, Origin
 from edge.sampling import Sampler
 from edge.shards import Shard
@@ -68,6 +69,7 @@ class Resolver:
         self._origin = origin
         self._sampler = Sampler(counters)
         self._front: Front
+        self._inspector: Inspector
         self._map: Map | None = None
         self._shards: dict[int, Shard] = {}
         self._flights: dict[bytes, Flight] = {}
@@ -81,12 +83,14 @@ class Resolver:
     def bind(self, front: Front) -> None:
         """Set the Front, which was made with this resolver's `resolve`."""
         self._front = front
+        self._inspector = Inspector(front)
 
     def route(self, new_map: Map, shards: dict[int, Shard]) -> None:
         """Look keys up by this map and these shards from now on."""
         self._map = new_map
         self._shards = shards
         self._sampler.route(new_map, shards)
+        self._inspector.route(shards)
         while self._parked:
             self._queue(self._parked.popleft())
 
@@ -100,6 +104,10 @@ class Resolver:
         self._counters.set("misses_under_way", self._misses)
         self._counters.set("refreshes_under_way", self._refreshes)
         self._counters.set("waiters", self._waiters)
+
+    def inspect(self) -> None:
+        """Compare an entry of L1 with its shard; called once a second."""
+        self._inspector.inspect()
 
     # ---- from the Front
 
@@ -143,6 +151,7 @@ class Resolver:
         which is from before 2. For a shard's reply this cannot happen: it comes before the push.
         """
         self._front.forget(key)
+        self._inspector.on_invalidated(key)
         flight = self._flights.pop(key, None)
         if flight is not None:
             flight.is_cacheable = False

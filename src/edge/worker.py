@@ -210,6 +210,7 @@ class Worker:
                 self._counters.set(f"l1_{name}_bytes", cache.used_bytes)
                 self._counters.set(f"l1_{name}_entries", len(cache))
             self._counters.set("memory_bytes", _memory_bytes())
+            self.resolver.inspect()
         self._counters.set("shards_trusted", self._members.usable_count)
         self._counters.set("replicas_usable", self._members.replicas_usable)
         self._counters.set("is_ready", int(self._is_serving and self._can_resolve()))

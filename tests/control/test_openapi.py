@@ -28,6 +28,7 @@ def test_document_has_every_operation(document: dict[str, Any]) -> None:
         ("patch", "/api/v1/links/{code}"),
         ("delete", "/api/v1/links/{code}"),
         ("get", "/api/v1/outbox/set-aside"),
+        ("get", "/api/v1/audit"),
         ("get", "/api/v1/links/{code}/clicks"),
         ("get", "/api/v1/domains/{host}/clicks"),
         ("get", "/api/v1/tags/{tag}/clicks"),

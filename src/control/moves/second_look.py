@@ -109,7 +109,7 @@ async def _look(looks: Sequence[Look], settled: dict[bytes, Expected | None], me
     for shard, items in writes.items():
         await shard_writer.write(shard, items, mending.epoch)
     for shard, write, value in forced:
-        await _force(shard, write, value)
+        await force(shard, write, value)
     return again
 
 
@@ -134,6 +134,6 @@ async def mget(shard: ShardConnection, link_keys: Sequence[bytes]) -> list[bytes
     return [value for values in replies for value in values]
 
 
-async def _force(shard: ShardConnection, write: Write, held: bytes) -> None:
+async def force(shard: ShardConnection, write: Write, held: bytes) -> None:
     """Put PostgreSQL's record in the place of `held`, unless that has changed meanwhile."""
     await shard.execute("EVALSHA", shard.scripts["force"], 1, write.key, held, write.data, TOMBSTONE_TTL_MS)
