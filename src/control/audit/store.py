@@ -9,7 +9,7 @@ import orjson
 from control.audit.model import Audit, Place, Tally, as_json
 from control.db import Connection
 
-_LOCK: Final = 0x504D05
+_LOCK: Final = 0x504D06
 # Who audits says something every second, or some seconds later after a page whose changes hang. A process that is
 # silent for so long was stopped, and another one audits.
 AUDITOR_SILENT_MAX_S: Final = 60

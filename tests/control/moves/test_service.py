@@ -46,7 +46,7 @@ def test_plan_changes_nothing(database_url: str, shards: list[RedisServer], redi
         assert sum(pair.share for pair in planned.pairs) == pytest.approx(1 / 3, abs=0.02)
         assert planned.links == 0
         assert planned.warnings == [
-            f"{server.url} has maxmemory-policy allkeys-lru; set noeviction, or links will be answered 404",
+            f"{server.url} has maxmemory-policy allkeys-lru; set noeviction, or links are answered 404",
             f"{server.url} holds 1 keys; those that begin with l: will be removed",
         ]
         assert list(await stage.moves.list(None, 10)) == []
