@@ -110,7 +110,8 @@ def test_retention_changes_nothing_unasked(ready_url: str) -> None:
 def test_tail_prints_clicks_as_they_come(ready_url: str, shards: list[RedisServer]) -> None:
     """A line each, or JSON, until it is interrupted."""
     environ = {"PYTHONPATH": SRC, "POINTSMAN_DATABASE_URL": ready_url, "PATH": "", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "control", "clicks", "tail", "--json"]
+    # Whoever runs the tests in the background of a script lets them inherit that SIGINT is ignored.
+    command = ["/usr/bin/env", "--default-signal=INT", sys.executable, "-m", "control", "clicks", "tail", "--json"]
     process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True, cwd=Path(SRC))
     try:
         assert process.stdout is not None
