@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from enum import IntEnum, unique
 from typing import Any, Final
 
 import asyncpg
@@ -32,6 +33,17 @@ _UNAVAILABLE: Final = (
     # What asyncpg raises on a connection that a dying server has sent its goodbye to, until the socket is closed.
     asyncpg.InternalClientError,
 )
+
+
+@unique
+class LockKind(IntEnum):
+    """The first numbers of advisory locks that are pairs; here together, so that no two features take the same one."""
+
+    BATCHES = 0x504D01
+    KEEPER = 0x504D02
+    PLACEMENT = 0x504D03
+    DRIVER = 0x504D05
+    AUDITOR = 0x504D06
 
 
 class Database:

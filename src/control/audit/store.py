@@ -7,9 +7,9 @@ from typing import Any, Final
 import orjson
 
 from control.audit.model import Audit, Place, Tally, as_json
-from control.db import Connection
+from control.db import Connection, LockKind
 
-_LOCK: Final = 0x504D06
+_LOCK: Final = LockKind.AUDITOR
 # Who audits says something every second, or some seconds later after a page whose changes hang. A process that is
 # silent for so long was stopped, and another one audits.
 AUDITOR_SILENT_MAX_S: Final = 60

@@ -9,15 +9,15 @@ from typing import Any, Final
 
 import orjson
 
-from control.db import Connection
+from control.db import Connection, LockKind
 from control.moves import steps
 from control.moves.model import Move, MoveEvent, Plan, Wanted
 from control.moves.plan import Size
 from control.moves.steps import STEPS
 from wire import topology as wire_topology
 
-# Whoever drives holds it; a pair with nothing else, like the locks of control.projection.
-DRIVER_LOCK: Final = 0x504D05
+# Whoever drives holds it.
+DRIVER_LOCK: Final = LockKind.DRIVER
 # PostgreSQL ends the session of a driver that says nothing for this long (stopped, or on a machine that is away) and
 # frees its lock. It says something every few seconds.
 DRIVER_SILENT_MAX_S: Final = 15

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from control.db import Connection
+from control.db import Connection, LockKind
 from control.errors import Error
 from control.projection.model import LINK_COLUMNS, Numbered
 
 # Advisory locks are pairs (kind, hash of the shard's id).
-_BATCH_LOCK: Final = 0x504D01
-_KEEPER_LOCK: Final = 0x504D02
+_BATCH_LOCK: Final = LockKind.BATCHES
+_KEEPER_LOCK: Final = LockKind.KEEPER
 # The longest pause within a transaction is that of a batch for a shard that does not answer: a second or two. Whoever
 # pauses longer was stopped, and what he has locked is given to others; he does his work once more when he wakes.
 IDLE_IN_TRANSACTION_MS: Final = 5000

@@ -6,12 +6,12 @@ from typing import Final
 
 import asyncpg
 
-from control.db import Connection
+from control.db import Connection, LockKind
 from wire import topology as wire_topology
 from wire.topology import Topology
 
 # One advisory lock for the whole installation.
-_PLACEMENT_LOCK: Final = (0x504D03, 0)
+_PLACEMENT_LOCK: Final = (LockKind.PLACEMENT, 0)
 CHANNEL: Final = "pointsman_topology"
 # How long a try waits for the batches in flight, of which each takes some milliseconds. All other batches wait behind
 # it, so a stopped process that is in the middle of one delays them by no more than this at each try.
