@@ -5,9 +5,9 @@ import functools
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from benchmarks import BenchmarkError
 from benchmarks.companion import Companion, accompanied
@@ -34,6 +34,8 @@ class Orders:
     """What the generator is to do; load/options.h says what each of these means."""
 
     links: Path
+    order: Path | None = None
+    truth: Path | None = None
     connections: int = 64
     seconds: float = 0
     count: int = 0
@@ -62,12 +64,15 @@ class Orders:
         flags = {"held": self.is_held, "any": self.is_any, "resumed": self.is_resumed}
         words = [f"--{name}={value}" for name, value in numbers.items() if value]
         words += [f"--{name}" for name, is_set in flags.items() if is_set]
+        files = {"order": self.order, "truth": self.truth}
+        words += [f"--{name}={path}" for name, path in files.items() if path is not None]
         return [*words, f"--links={self.links}", f"--from={self.clients.first}"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What the generator counted. `answered` are right answers; `dropped` connections ended while nothing was asked."""
+    """What the generator counted. `answered` are right answers; `dropped` connections ended while nothing was asked;
+    `wrong` are the first wrong answers."""
 
     asked: int
     answered: int
@@ -82,6 +87,7 @@ class Report:
     resumed: int
     protocol: str
     cpu_us: int
+    wrong: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def error_count(self) -> int:

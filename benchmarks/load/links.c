@@ -40,7 +40,22 @@ static struct link link_of(const char *path, const char *line, const char *end) 
     return link;
 }
 
-struct links links_read(const char *path, int port, int is_closing) {
+static void take_order(struct links *links, const char *path) {
+    size_t size;
+    links->order = (const int32_t *)content(path, &size);
+    links->turns = (long)(size / sizeof *links->order);
+    if (links->turns == 0)
+        refuse(path, "has no number");
+    for (long turn = 0; turn < links->turns; turn++)
+        if (links->order[turn] < 0 || links->order[turn] >= links->count)
+            refuse(path, "has a number of no link");
+}
+
+long links_at(const struct links *links, long turn) {
+    return links->order == NULL ? turn : links->order[turn];
+}
+
+struct links links_read(const char *path, const char *order, int port, int is_closing) {
     struct links links = {0};
     size_t size;
     char *bytes = content(path, &size), *line = bytes;
@@ -53,6 +68,9 @@ struct links links_read(const char *path, int port, int is_closing) {
     }
     if (links.count == 0)
         refuse(path, "has no line");
+    links.turns = links.count;
+    if (order != NULL)
+        take_order(&links, order);
     /* The same head as wrk sends. */
     links.head_size = snprintf(links.head, sizeof links.head, " HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s\r\n", port,
                                is_closing ? "Connection: close\r\n" : "");

@@ -23,7 +23,7 @@ static volatile sig_atomic_t is_stopped;
 struct pace {
     int64_t start_ns, end_ns; /* end_ns 0: none by time */
     long total;               /* requests to be asked; 0: no such end */
-    long next_link;
+    long next_turn;
     int is_ready;             /* `ready` was printed */
     int is_ended;
     int64_t next_burst_ns;
@@ -47,8 +47,8 @@ static long in_flight(const struct slots *slots) {
 }
 
 static void ask_next(struct slots *slots, struct pace *pace, int64_t intended_ns) {
-    slots_ask(slots, pace->next_link, intended_ns);
-    pace->next_link = (pace->next_link + 1) % slots->links->count;
+    slots_ask(slots, links_at(slots->links, pace->next_turn), intended_ns);
+    pace->next_turn = (pace->next_turn + 1) % slots->links->turns;
 }
 
 static int is_over(const struct slots *slots, const struct pace *pace, int64_t now_ns) {
@@ -100,8 +100,8 @@ static int64_t pace_bursts(struct slots *slots, struct pace *pace) {
     if (slots->idle < connections || now_ns < pace->next_burst_ns)
         return MS;
     for (int i = 0; i < connections; i++)
-        slots_ask(slots, pace->next_link, now_ns);
-    pace->next_link = (pace->next_link + 1) % slots->links->count;
+        slots_ask(slots, links_at(slots->links, pace->next_turn), now_ns);
+    pace->next_turn = (pace->next_turn + 1) % slots->links->turns;
     pace->next_burst_ns = now_ns + slots->options->burst_ms * MS;
     pace->bursts++;
     return 0;
@@ -170,7 +170,9 @@ static void print_report(const struct slots *slots, const struct pace *pace) {
            (long)counts->latencies_ns.total, (double)(clock_ns() - pace->start_ns) / 1e9, counts->bytes, pace->bursts);
     print_latencies(&counts->latencies_ns);
     print_statuses(counts->statuses);
-    printf("\"errors\": {\"connect\": %ld, \"broken\": %ld, \"unreadable\": %ld, \"status\": %ld, \"location\": %ld, "
+    printf("\"wrong\": ");
+    wrongs_print(&slots->wrongs);
+    printf(", \"errors\": {\"connect\": %ld, \"broken\": %ld, \"unreadable\": %ld, \"status\": %ld, \"location\": %ld, "
            "\"unanswered\": %ld}, ",
            counts->errors[CONNECT], counts->errors[BROKEN], counts->errors[UNREADABLE], counts->errors[WRONG_STATUS],
            counts->errors[WRONG_LOCATION], in_flight(slots) + unasked);
@@ -181,12 +183,15 @@ static void print_report(const struct slots *slots, const struct pace *pace) {
 
 int main(int argc, char **argv) {
     struct options options = options_read(argc, argv);
-    struct links links = links_read(options.links, options.port, options.per_connection == 1);
+    struct links links = links_read(options.links, options.order, options.port, options.per_connection == 1);
     struct sigaction stop = {.sa_handler = on_signal};
     sigaction(SIGTERM, &stop, NULL);
     signal(SIGPIPE, SIG_IGN); /* OpenSSL writes with write(2) */
     prctl(PR_SET_TIMERSLACK, 1UL); /* 50 µs by default: as much as some answers take */
-    struct slots slots = slots_make(&options, &links);
+    struct truth truth = {0};
+    if (options.truth != NULL)
+        truth = truth_open(options.truth, links.count);
+    struct slots slots = slots_make(&options, &links, &truth);
     struct pace pace = {0};
     drive(&slots, &pace);
     print_report(&slots, &pace);

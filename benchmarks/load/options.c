@@ -8,17 +8,20 @@
 static const char USAGE[] =
     "usage: load --port=P --links=FILE [--connections=N] [--per-connection=N] [--seconds=S | --count=N]\n"
     "            [--rate=R | --burst-ms=MS | --held] [--any] [--from=ADDRESS --addresses=N]\n"
+    "            [--order=FILE] [--truth=FILE]\n"
     "            [--tls=12|13 [--resumed]]\n"
     "Prints `ready`, then one line of JSON. SIGTERM ends the load early and still prints.\n";
 
-enum { PORT, LINKS, CONNECTIONS, PER_CONNECTION, SECONDS, COUNT, RATE, BURST, HELD, ANY, FROM, ADDRESSES, TLS, RESUMED };
+enum { PORT, LINKS, CONNECTIONS, PER_CONNECTION, SECONDS, COUNT, RATE, BURST, HELD, ANY, FROM, ADDRESSES, TLS, RESUMED, ORDER,
+       TRUTH };
 
 static const struct option KNOWN[] = {
     {"port", 1, 0, PORT},       {"links", 1, 0, LINKS}, {"connections", 1, 0, CONNECTIONS},
     {"seconds", 1, 0, SECONDS}, {"count", 1, 0, COUNT}, {"per-connection", 1, 0, PER_CONNECTION},
     {"rate", 1, 0, RATE},       {"held", 0, 0, HELD},   {"burst-ms", 1, 0, BURST},
     {"any", 0, 0, ANY},         {"from", 1, 0, FROM},   {"addresses", 1, 0, ADDRESSES},
-    {"tls", 1, 0, TLS},         {"resumed", 0, 0, RESUMED}, {0, 0, 0, 0},
+    {"tls", 1, 0, TLS},         {"resumed", 0, 0, RESUMED}, {"order", 1, 0, ORDER},
+    {"truth", 1, 0, TRUTH},     {0, 0, 0, 0},
 };
 
 static void refuse(const char *what) {
@@ -49,6 +52,8 @@ static void set(struct options *to, int option, const char *value) {
     case ADDRESSES: to->addresses = atoi(value); break;
     case TLS: to->tls = atoi(value); break;
     case RESUMED: to->is_resumed = 1; break;
+    case ORDER: to->order = value; break;
+    case TRUTH: to->truth = value; break;
     default: refuse("unknown option");
     }
 }

@@ -8,6 +8,8 @@ enum { CONNECTIONS_MAX = 50000 };
 
 struct options {
     const char *links;  /* file of "CODE TARGET" lines; TARGET "-" means that 404 is the right answer */
+    const char *order;  /* file of int32, the links in the order in which they are asked for; NULL: as they stand */
+    const char *truth;  /* see truth.h; NULL: links do not change */
     int port;
     int connections;
     int per_connection; /* requests before a connection is closed by us; 0: it is kept. 1 sends Connection: close */

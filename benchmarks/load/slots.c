@@ -32,8 +32,8 @@ static struct slot *wake(struct slots *slots) {
     return slot;
 }
 
-struct slots slots_make(const struct options *options, const struct links *links) {
-    struct slots slots = {.options = options, .links = links, .context = wire_context(options)};
+struct slots slots_make(const struct options *options, const struct links *links, const struct truth *truth) {
+    struct slots slots = {.options = options, .links = links, .truth = truth, .context = wire_context(options)};
     slots.poll = epoll_create1(EPOLL_CLOEXEC);
     slots.all = calloc((size_t)options->connections, sizeof *slots.all);
     slots.queue = calloc((size_t)options->connections, sizeof *slots.queue);
@@ -64,6 +64,8 @@ static void fail(struct slots *slots, struct slot *slot, enum error error) {
 
 static void send_request(struct slots *slots, struct slot *slot) {
     char request[REQUEST_BYTES_MAX];
+    if (slots->truth->spans != NULL)
+        slot->floor = atomic_load_explicit(&slots->truth->spans[slot->link].floor, memory_order_acquire);
     int size = links_request(slots->links, &slots->links->all[slot->link], request);
     slot->state = ASKING;
     slot->got = 0;
@@ -120,11 +122,23 @@ void slots_open(struct slots *slots) {
         rest(slots, slot);
 }
 
+/* What is wrong with an answer about a link that somebody may have changed meanwhile, or ERRORS. */
+static enum error check_changing(const struct slots *slots, const struct slot *slot, const struct answer *answer) {
+    const struct link *link = &slots->links->all[slot->link];
+    if (!truth_allows_status(slots->truth, slot->link, slot->floor, answer->status))
+        return WRONG_STATUS;
+    int is_right = answer->status == 404 ||
+                   truth_allows_location(slots->truth, link, slot->link, slot->floor, answer);
+    return is_right ? ERRORS : WRONG_LOCATION;
+}
+
 /* What is wrong with an answer, or ERRORS. */
 static enum error check(const struct slots *slots, const struct slot *slot, const struct answer *answer) {
     const struct link *link = &slots->links->all[slot->link];
     if (slots->options->is_any)
         return ERRORS;
+    if (slots->truth->spans != NULL)
+        return check_changing(slots, slot, answer);
     if (link->target_size == 0)
         return answer->status == 404 ? ERRORS : WRONG_STATUS;
     if (answer->status != 302)
@@ -140,9 +154,10 @@ static void take_answer(struct slots *slots, struct slot *slot, const struct ans
     if (answer->status > 0 && answer->status < STATUS_END)
         slots->counts.statuses[answer->status]++;
     slots->counts.bytes += answer->size;
-    if (error != ERRORS)
+    if (error != ERRORS) {
         slots->counts.errors[error]++;
-    else
+        wrongs_add(&slots->wrongs, &slots->links->all[slot->link], slot->floor, answer);
+    } else
         histogram_add(&slots->counts.latencies_ns, (uint64_t)(clock_ns() - slot->intended_ns));
     if (answer->is_last || (per_connection > 0 && ++slot->answered >= per_connection))
         wire_close(&slot->wire);

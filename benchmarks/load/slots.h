@@ -16,7 +16,9 @@
 #include "histogram.h"
 #include "links.h"
 #include "options.h"
+#include "truth.h"
 #include "wire.h"
+#include "wrongs.h"
 
 enum { ANSWER_BYTES_MAX = 4096, STATUS_END = 600 };
 enum state { IDLE, CONNECTING, ASKING };
@@ -29,6 +31,7 @@ struct slot {
     int number;
     int answered;        /* on this connection */
     long link;           /* that is asked for; -1: none */
+    int32_t floor;       /* of its versions, when it was asked for */
     int64_t intended_ns; /* when the request should have been sent: its latency counts from there */
     int got;             /* bytes of `bytes` */
     char bytes[ANSWER_BYTES_MAX];
@@ -46,15 +49,17 @@ struct counts {
 struct slots {
     const struct options *options;
     const struct links *links;
+    const struct truth *truth;
     SSL_CTX *context;
     int poll;
     struct slot *all;
     int *queue;      /* numbers of idle slots, a ring */
     int queue_start, idle;
     struct counts counts;
+    struct wrongs wrongs;
 };
 
-struct slots slots_make(const struct options *options, const struct links *links);
+struct slots slots_make(const struct options *options, const struct links *links, const struct truth *truth);
 
 /* Ask for a link on the slot that has idled longest; there must be one. */
 void slots_ask(struct slots *slots, long link, int64_t intended_ns);

@@ -1,5 +1,6 @@
 """The load generator: what it counts, and what it refuses to call right."""
 
+from array import array
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,54 @@ def test_bad_orders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "links").write_text("no-target\n")
     with pytest.raises(BenchmarkError, match="CODE TARGET"):
         generator.load(Orders(links=tmp_path / "links", count=1), 1, CORE)
+
+
+REDIRECT = b"HTTP/1.1 302 Found\r\nlocation: https://example.com/a?version=%d\r\nContent-Length: 0\r\n\r\n"
+ABSENT = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "span", "answer", "error"),
+    [
+        (0, (2, 2), REDIRECT % 2, ""),
+        (0, (2, 4), REDIRECT % 3, ""),
+        (0, (2, 4), REDIRECT % 1, "location"),
+        (0, (2, 4), REDIRECT % 5, "location"),
+        (0, (0, 0), REDIRECT.replace(b"%d", b"x"), "location"),
+        (0, (0, 0), REDIRECT.replace(b"%d", b""), "location"),
+        (0, (1, 1), ABSENT, "status"),
+        (3, (1, 1), ABSENT, ""),
+        (3, (1, 1), REDIRECT % 1, "status"),
+        (3, (1, 2), REDIRECT % 1, "location"),
+        (3, (1, 2), REDIRECT % 2, ""),
+        (3, (2, 2), ABSENT, "status"),
+        (3, (2, 3), ABSENT, ""),
+    ],
+)
+def test_a_changing_link_is_held_against_what_it_may_be(
+    tmp_path: Path, number: int, span: tuple[int, int], answer: bytes, error: str
+) -> None:
+    """Not older than its floor, not newer than its ceiling, and absent in the versions of its absence alone."""
+    links = generator.write_links([Link("a", "https://example.com/a?version=")] * 4, tmp_path / "links")
+    order, truth = tmp_path / "order", tmp_path / "truth"
+    order.write_bytes(array("i", [number]).tobytes())
+    truth.write_bytes(array("i", [0, 0] * number + [*span] + [0, 0] * (3 - number)).tobytes())
+    orders = Orders(links=links, order=order, truth=truth, connections=1, count=3)
+    with scripted(Script(answer=answer)) as port, generator.loading(orders, port, CORE) as run:
+        report = run.report()
+    assert {kind: count for kind, count in report.errors.items() if count} == ({error: 3} if error else {})
+    assert [(wrong["code"], wrong["floor"]) for wrong in report.wrong] == ([("a", span[0])] * 3 if error else [])
+
+
+@pytest.mark.parametrize(("name", "content"), [("order", [1]), ("order", []), ("order", [-1]), ("truth", [0])])
+def test_files_that_do_not_fit_the_links_are_refused(
+    links: Path, tmp_path: Path, name: str, content: list[int]
+) -> None:
+    """Before anything is asked."""
+    (tmp_path / name).write_bytes(array("i", content).tobytes())
+    file = tmp_path / name
+    orders = Orders(
+        links=links, count=1, order=file if name == "order" else None, truth=file if name == "truth" else None
+    )
+    with pytest.raises(BenchmarkError, match=name):
+        generator.load(orders, 1, CORE)

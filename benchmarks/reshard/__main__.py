@@ -1,0 +1,87 @@
+"""python -m benchmarks.reshard: move links under load, strike, inspect, keep the results."""
+
+import argparse
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from benchmarks import entry
+from benchmarks.macro import cores
+from benchmarks.reshard import population
+from benchmarks.reshard.acts import FAULTS, MOVES, Act
+from benchmarks.reshard.run import play
+from benchmarks.reshard.stage import staged
+from benchmarks.reshard.table import COLUMNS, rows
+
+LINKS, SHORT_LINKS = 2_000_000, 20_000
+RATE, SHORT_RATE = 10_000, 2_000
+CHANGES, SHORT_CHANGES = 200, 50
+QUIET_S, SHORT_QUIET_S = 20, 3
+# Long enough not to come round in a minute or two.
+TURNS_PER_LINK: Final = 2
+SOAK_S: Final = 5
+
+
+def main() -> int:
+    """Run it; the exit code: 0 nothing was wrong in any act, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reshard", description="Move links under load.")
+    names = [act.name for act in (*MOVES, *FAULTS)]
+    parser.add_argument("--short", action="store_true", help=f"{SHORT_LINKS:,} links, and the first move alone")
+    parser.add_argument("--links", type=int, default=LINKS, help=f"the page is made of {LINKS:,}")
+    parser.add_argument("--rate", type=float, default=RATE, help="requests a second; 0: as many as are answered")
+    parser.add_argument("--only", choices=names, action="append", help="these acts")
+    parser.add_argument("--copy-rate", type=int, help="links a second that are copied; the product's own by default")
+    arguments = parser.parse_args()
+    acts = [act for act in (*MOVES, *FAULTS) if arguments.only is None or act.name in arguments.only]
+    if arguments.short:
+        arguments.links, arguments.rate, acts = SHORT_LINKS, SHORT_RATE, list(MOVES[:1])
+    is_whole = arguments.links >= LINKS and arguments.only is None and not arguments.short
+    console = Console()
+    command = f"python -m benchmarks.reshard --links {arguments.links} --rate {arguments.rate:g}"
+    document = entry.measured("reshard", command, is_whole, lambda: _run(acts, arguments, console))
+    if document is None:
+        return 1
+    entry.show(f"{arguments.links:,} links under load", COLUMNS, rows(document))
+    failures = [f"{act['title']}: {line}" for act in document["acts"] for line in act["failures"]]
+    for line in failures:
+        console.print(line, style="red", markup=False)
+    return 1 if failures else 0
+
+
+def _run(acts: list[Act], arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
+    is_short = arguments.short
+    settings = {"POINTSMAN_MOVES_SOAK_S": str(SOAK_S)}
+    if arguments.copy_rate:
+        settings["POINTSMAN_MOVES_COPY_LINKS_S"] = str(arguments.copy_rate)
+        settings["POINTSMAN_MOVES_REMOVE_LINKS_S"] = str(arguments.copy_rate)
+    with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)  # run by root, PostgreSQL becomes another user, who must find its way
+
+        def tell(line: str) -> None:
+            console.print(line, highlight=False, markup=False)
+
+        tell(f"importing {arguments.links:,} links")
+        links = population.make(directory, arguments.links, TURNS_PER_LINK * arguments.links)
+        changes = SHORT_CHANGES if is_short else CHANGES
+        with staged(directory, links, cores.pick(), tell, settings, rate=arguments.rate, changes=changes) as stage:
+            played = []
+            for act in acts:
+                quiet_s = (SHORT_QUIET_S if is_short else QUIET_S) if act in MOVES else 0
+                played.append(play(stage, act, quiet_s))
+                for line in played[-1].failures:
+                    tell(f"    FAILED: {line}")
+    return {
+        "links": arguments.links,
+        "rate": arguments.rate,
+        "changes": changes,
+        "acts": [asdict(each) for each in played],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
