@@ -42,6 +42,8 @@ bench: $(VENV)/built ## measure (about an hour, an idle machine) and write bench
 	@$(BIN)/python -m benchmarks.eviction
 	@$(BIN)/python -m benchmarks.clicks
 	@$(BIN)/python -m benchmarks.moves
+	@$(BIN)/python -m benchmarks.reshard
+	@$(BIN)/python -m benchmarks.freshness
 	@$(BIN)/python -m benchmarks.render
 
 bench-short: $(VENV)/built ## a short run of the benchmarks, to see that they work and hold their ratios
@@ -54,6 +56,8 @@ bench-short: $(VENV)/built ## a short run of the benchmarks, to see that they wo
 	@$(BIN)/python -m benchmarks.eviction --short
 	@$(BIN)/python -m benchmarks.clicks --short
 	@$(BIN)/python -m benchmarks.moves --short
+	@$(BIN)/python -m benchmarks.reshard --short
+	@$(BIN)/python -m benchmarks.freshness --short
 
 soak: $(VENV)/built ## load the edge fully for SOAK_SECONDS (300), and see that its memory stays flat
 	@$(BIN)/python -m benchmarks.soak --seconds $(SOAK_SECONDS)

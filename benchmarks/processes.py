@@ -84,6 +84,13 @@ def ended_us(pid: int) -> int:
     return (int(fields[13]) + int(fields[14])) * TICK_US if fields else 0
 
 
+def family_us(root: int) -> int:
+    """CPU time of a process and all its descendants, also of those that end meanwhile or have ended: what a server
+    with a process for each session has used."""
+    fields = (_stat(pid) for pid in family(root))
+    return sum(int(each[11]) + int(each[12]) for each in fields if each) * TICK_US + ended_us(root)
+
+
 def resident_bytes(pids: Iterable[int]) -> int:
     """Memory that the processes have in RAM; what they share counts for each."""
     return sum(_resident_pages(pid) for pid in pids) * PAGE_BYTES
@@ -92,6 +99,13 @@ def resident_bytes(pids: Iterable[int]) -> int:
 def descriptors(pids: Iterable[int]) -> int:
     """Files and sockets that the processes have open."""
     return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
+
+
+def local_ports(pid: int) -> set[int]:
+    """The local ports of a process's TCP sockets; /proc/net/tcp of proc_pid_net(5)."""
+    sockets = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in sockets}
 
 
 def allow_descriptors(count: int) -> None:

@@ -10,16 +10,18 @@ from benchmarks import BenchmarkError, results
 from benchmarks.attack import table as attack
 from benchmarks.clicks import table as clicks
 from benchmarks.eviction import table as eviction
+from benchmarks.freshness import table as freshness
 from benchmarks.idle import table as idle
 from benchmarks.macro import table as macro
 from benchmarks.macro.summary import medians, ratios
 from benchmarks.micro import check_ratio as micro
 from benchmarks.moves import table as moves
+from benchmarks.reshard import table as reshard
 from benchmarks.scale import table as scale
 from benchmarks.soak import table as soak
 
 DIRECTORY = Path(__file__).parent
-KINDS = ("macro", "idle", "attack", "soak", "micro", "scale", "clicks", "eviction", "moves")
+KINDS = ("macro", "idle", "attack", "soak", "micro", "scale", "clicks", "eviction", "moves", "reshard", "freshness")
 
 
 def main() -> int:
@@ -60,6 +62,13 @@ def render(documents: dict[str, dict[str, Any]]) -> str:
         clicks_latencies=_table(clicks.LATENCY_COLUMNS, clicks.latency_rows(documents["clicks"])),
         moves_links=f"{documents['moves']['links']:,}",
         moves=_table(moves.COLUMNS, moves.rows(documents["moves"])),
+        reshard_links=f"{documents['reshard']['links']:,}",
+        reshard_rate=f"{documents['reshard']['rate']:,.0f}",
+        reshard_changes=documents["reshard"]["changes"],
+        reshard_pace=documents["reshard"]["pace"],
+        reshard=_table(reshard.COLUMNS, reshard.rows(documents["reshard"])),
+        freshness_workers=documents["freshness"]["workers"],
+        freshness=_table(freshness.COLUMNS, freshness.rows(documents["freshness"])),
         eviction="\n\n".join(
             (
                 _table(eviction.columns(documents["eviction"]), eviction.rows(documents["eviction"])),

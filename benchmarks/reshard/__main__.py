@@ -79,6 +79,7 @@ def _run(acts: list[Act], arguments: argparse.Namespace, console: Console) -> di
         "links": arguments.links,
         "rate": arguments.rate,
         "changes": changes,
+        "pace": f"{arguments.copy_rate:,} a second" if arguments.copy_rate else "20,000 a second",
         "acts": [asdict(each) for each in played],
     }
 

@@ -110,9 +110,12 @@ def _failures(act: Act, done: Done, report: Report, changes: dict[str, Any]) -> 
 def _postgres(stage: Stage) -> tuple[float, float, float]:
     """CPU time of all of PostgreSQL in microseconds, its transactions, and the rows that it has read."""
     pid = stage.product.pids()["postgres"]
-    cpu = processes.cpu_us(processes.family(pid)) + processes.ended_us(pid)
     query = "SELECT sum({})::float8 FROM pg_stat_database"
-    return cpu, stage.phases.fetch(query.format("xact_commit")), stage.phases.fetch(query.format("tup_returned"))
+    return (
+        processes.family_us(pid),
+        stage.phases.fetch(query.format("xact_commit")),
+        stage.phases.fetch(query.format("tup_returned")),
+    )
 
 
 def _durations(stage: Stage, move: int) -> dict[str, float]:

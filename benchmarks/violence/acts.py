@@ -14,12 +14,12 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 import redis
 
+from benchmarks.processes import local_ports
 from benchmarks.violence.reading import stream_length
 from tests.stack.server import children
 from tests.system.product import Product, request, until, until_ended
@@ -90,7 +90,7 @@ def kill_control_after_commit(product: Product) -> None:
         async with _caught_batch(product) as batch:
             with _closed_shards(product) as shards:
                 await batch.finish()
-                ports = _ports(product.pids()["control"])
+                ports = local_ports(product.pids()["control"])
                 victim = _kill(product, "control")
                 # A shard still holds what it was sent, as long as it does not know that the sender is gone.
                 until(lambda: not any(ports & _peers(shard) for shard in shards), RECOVERY_S)
@@ -171,13 +171,6 @@ def _closed_shards(product: Product) -> Iterator[list[redis.Redis]]:
 def _peers(shard: redis.Redis) -> set[int]:
     """The ports from which a shard's clients are connected."""
     return {int(client["addr"].rpartition(":")[2]) for client in shard.client_list()}
-
-
-def _ports(pid: int) -> set[int]:
-    """The local ports of a process's connections; /proc/net/tcp of proc_pid_net(5)."""
-    sockets = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in sockets}
 
 
 def _kill(product: Product, name: str) -> int:
