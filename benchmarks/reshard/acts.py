@@ -144,13 +144,14 @@ def kill_source(stage: Stage) -> Done:
 
 
 def lose_source(stage: Stage) -> Done:
-    """The replaced server dies right after the cut-over and does not come back."""
-    _, old = stage.add()
-    _follow(stage, stage.phases.fetch("SELECT max(id) FROM moves"))
+    """The replaced server dies right after the cut-over and does not come back: it is said to be lost."""
+    added, old = stage.add()
+    _follow(stage, added)
     new, server = stage.spare()
     move = stage.move("POST", f"/api/v1/shards/{old}/replace", {"id": new, "url": server.url})
     stage.phases.until(move, "soaking")
     stage.spares[old].kill()
+    stage.call("POST", f"/api/v1/moves/{move}/lost", {"shard": old})
     return Done(move=move, phase=_follow(stage, move))
 
 
