@@ -121,7 +121,7 @@ class Stage:
         shards = {pid for name, pid in pids.items() if name.startswith("shard-")}
         for pid in family(self.product.process.pid) - {0}:
             is_served = pid in family(pids["edge"]) or pid in shards
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it may end meanwhile
                 _place(pid, self.cores.server if is_served else self.cores.load, 0 if is_served else YIELDING)
 
     @contextlib.contextmanager
