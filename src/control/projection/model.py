@@ -11,6 +11,9 @@ from wire import keys, record
 from wire.record import LinkRecord, Tombstone
 
 TOMBSTONE_TTL_MS: Final = 24 * 60 * 60 * 1000
+# Whether a tombstone of the link has not had its time yet. Later, who fills a shard writes none: it could outlive the
+# row, and a link that takes the code when that is gone begins with version 1.
+HAS_TOMBSTONE: Final = f"(l.deleted_at IS NULL OR l.deleted_at > now() - interval '{TOMBSTONE_TTL_MS} milliseconds')"
 LINK_COLUMNS: Final = (
     "l.id AS link_id, l.domain_id, l.code, l.key_hash, l.version, l.status, l.target, l.is_enabled, "
     "l.not_before, l.not_after, l.cache_max_age_s, l.deleted_at"

@@ -171,6 +171,70 @@ def test_links_that_change_meanwhile_are_right_in_the_end(database_url: str, thr
     play(database_url, three, add_one(three), CODES, work)
 
 
+def test_a_code_is_free_when_the_row_of_its_deleted_link_is_gone(database_url: str, three: list[RedisServer]) -> None:
+    """Neither a copy nor a fill writes a tombstone anew that has had its time: it would outlive the row."""
+
+    async def work(ground: Ground) -> None:
+        for code in CODES[:20]:
+            await ground.delete(code)
+        await ground.wait_projected()
+        await ground.rows("UPDATE links SET deleted_at = now() - interval '6 days' WHERE deleted_at IS NOT NULL")
+        with redis.Redis.from_url(three[0].url) as client:
+            client.flushall()
+        await ground.enter("copying")
+        await ground.finish(copy)
+        assert None not in [*records(three[0]).values(), *records(three[2]).values()]
+        with redis.Redis.from_url(three[1].url) as client:
+            client.delete(*(keys.link_key(1, code) for code in CODES[:20]))  # their time has come
+        await ground.rows("DELETE FROM links WHERE deleted_at IS NOT NULL")
+        for code in CODES[:20]:
+            await ground.put(code, "https://example.org/new")
+        await ground.wait_projected()
+        await ground.assert_placed()
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
+@pytest.mark.parametrize("is_written_by_projector", [True, False])
+def test_a_key_of_another_type_is_written_over(
+    database_url: str, three: list[RedisServer], *, is_written_by_projector: bool
+) -> None:
+    """It holds up neither a copy nor the projection of other links."""
+
+    async def work(ground: Ground) -> None:
+        moving = await _arcs(ground)
+        code = next(code for code in CODES if _moves(code, moving))
+        await ground.enter("copying")
+        with redis.Redis.from_url(three[2].url) as client:
+            client.hset(keys.link_key(1, code), "some", "thing")
+        if is_written_by_projector:
+            await ground.put(code, "https://example.org/changed")
+            await ground.wait_projected()
+        await ground.finish(copy)
+        await ground.assert_placed()
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
+def test_a_target_without_memory_is_waited_for(database_url: str, three: list[RedisServer]) -> None:
+    """It answers, and what it says is passed on; with more memory the copy goes on."""
+
+    async def work(ground: Ground) -> None:
+        await ground.enter("copying")
+        with redis.Redis.from_url(three[2].url) as client:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", "1mb")
+            waits = await ground.work(copy)
+            assert isinstance(waits, Waits)
+            assert "shard shard-2 answers with an error: " in waits.reason
+            assert "maxmemory" in waits.reason
+            client.config_set("maxmemory", "0")
+        await ground.finish(copy)
+        await ground.assert_placed()
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
 def test_links_of_one_hash_are_streamed(database_url: str, three: list[RedisServer]) -> None:
     """No page can cut them apart: they are written in small batches all the same."""
 
