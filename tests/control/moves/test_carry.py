@@ -1,6 +1,7 @@
 """Copying: whatever happens meanwhile, the new owners hold every link in the end."""
 
 import asyncio
+from functools import partial
 from itertools import count
 
 import pytest
@@ -8,9 +9,11 @@ import redis
 
 from control.errors import Error
 from control.links.model import stored_hash
-from control.moves import documents, throttle
-from control.moves.arcs import by_target
+from control.moves import documents, reading, throttle
+from control.moves._pages import Batch, Reader
+from control.moves.arcs import HASHES, Walk, by_target
 from control.moves.carry import copy
+from control.moves.reading import Border, Passage
 from control.moves.work import Cursor, Pace, Stopped, Waits
 from tests.control.moves.ground import Ground, add_one, play, raise_fence, records
 from tests.stack.fixtures import RedisFactory
@@ -255,6 +258,30 @@ def test_links_of_one_hash_are_streamed(database_url: str, three: list[RedisServ
         assert len(set(batches)) > 5
 
     play(database_url, three, add_one(three, virtual_nodes=1), CODES, work)
+
+
+def test_batches_are_bounded_in_bytes(database_url: str, three: list[RedisServer]) -> None:
+    """However long the targets are: a shard has a second for a batch."""
+
+    async def work(ground: Ground) -> None:
+        async with ground.database.dedicated() as rows:
+            await rows.execute("UPDATE links SET key_hash = 0, target = target || repeat('a', 8000)")
+            await reading.prepare(rows)
+            sizes: list[tuple[int, int]] = []
+
+            async def note(batch: Batch) -> None:
+                sizes.append((batch.count, batch.data_bytes))
+
+            async def pass_over(_: Border | None) -> None:
+                pass
+
+            fast = throttle.Throttle(Pace(links_s=10**9, latency_s=5.0), 0.0)
+            walk = Walk([(0, HASHES - 1)], None, len(CODES))
+            await Passage(rows, walk, fast, partial(Reader, 1, b"")).go(note, pass_over)
+        assert sum(links for links, _ in sizes) == len(CODES)
+        assert max(size for _, size in sizes) < 5 * 2**20 < sum(size for _, size in sizes)
+
+    play(database_url, three, add_one(three), CODES, work)
 
 
 def test_the_rate_is_kept(database_url: str, three: list[RedisServer]) -> None:
