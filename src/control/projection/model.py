@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from control.links.model import HASH_OFFSET
@@ -60,14 +59,10 @@ def _record_of(row: Any) -> LinkRecord | Tombstone:
         status=row["status"],
         target=row["target"].encode(),
         is_disabled=not row["is_enabled"],
-        not_before_ms=_milliseconds(row["not_before"]),
-        not_after_ms=_milliseconds(row["not_after"]),
+        not_before_ms=record.milliseconds(row["not_before"]),
+        not_after_ms=record.milliseconds(row["not_after"]),
         cache_max_age_s=row["cache_max_age_s"],
     )
-
-
-def _milliseconds(instant: datetime | None) -> int | None:
-    return None if instant is None else int(instant.timestamp() * 1000)
 
 
 @dataclass(frozen=True, slots=True)
