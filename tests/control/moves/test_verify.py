@@ -276,6 +276,26 @@ async def _until_it_says(ground: Ground, restart: Callable[[int, Cursor], object
             await asyncio.sleep(0.05)
 
 
+def test_an_old_owner_that_is_being_filled_is_waited_for(
+    database_url: str, three: list[RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it lacks is brought by its keeper: that is no reason to copy anew."""
+    monkeypatch.setattr(second_look, "REPAIRS_MAX", 20)
+
+    async def work(ground: Ground) -> None:
+        await _copied(ground)
+        await ground.background.stop_one("topology")
+        await ground.background.stop_one("keeper shard-0")
+        await ground.rows("UPDATE shards SET is_complete = false WHERE id = 'shard-0'")
+        with redis.Redis.from_url(three[0].url) as client:
+            client.delete(*sorted(records(three[0]))[:400])
+        waits = await ground.work(verify)
+        assert isinstance(waits, Waits)
+        assert waits.reason == "shard shard-0 is being repaired"
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
 def test_an_old_owner_that_was_given_up_is_passed_over(database_url: str, three: list[RedisServer]) -> None:
     """PostgreSQL and the new owners are compared."""
 
