@@ -64,7 +64,10 @@ async def _verify_all(job: Job, state: Verification, throttle: Throttle) -> dict
 def _refused(repairs: Repairs) -> Anew:
     """Copying again mends what a target has lost; nothing mends what nobody has written."""
     if repairs.forced == 0:
-        return Anew(reason=f"more than {REPAIRS_MAX} links were missing or old; they are copied anew")
+        return Anew(
+            reason=f"more than {REPAIRS_MAX} links were missing or old; they are copied anew. If that happens again, "
+            "look whether a shard evicts keys: its maxmemory-policy must be noeviction"
+        )
     raise Error(
         "move_refused",
         f"more than {REPAIRS_MAX} links differed from PostgreSQL, {repairs.forced} of them newer than there, or other "

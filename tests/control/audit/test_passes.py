@@ -293,6 +293,18 @@ def test_it_goes_slower_when_a_shard_does(database_url: str, three: list[RedisSe
     play(database_url, three, add_one(three), CODES[:200], work)
 
 
+def test_the_rate_is_kept(database_url: str, three: list[RedisServer]) -> None:
+    """Of links and of keys."""
+
+    async def work(ground: Ground) -> None:
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        tally = await audit(ground, pace=SLOW)
+        assert loop.time() - begun_s >= (tally.compared + tally.keys) / SLOW.links_s - 2 * throttle.BURST_S
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
 def test_it_reports_while_it_waits(database_url: str, three: list[RedisServer]) -> None:
     """Links of one hash come at once, however low the rate is: whoever watches the audit sees that it lives."""
 

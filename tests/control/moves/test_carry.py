@@ -266,6 +266,8 @@ def test_batches_are_bounded_in_bytes(database_url: str, three: list[RedisServer
     async def work(ground: Ground) -> None:
         async with ground.database.dedicated() as rows:
             await rows.execute("UPDATE links SET key_hash = 0, target = target || repeat('a', 8000)")
+            for code, key_hash in (("c0", -(2**63)), ("c1", 2**63 - 1)):  # the first and the last that there can be
+                await rows.execute("UPDATE links SET key_hash = $1 WHERE code = $2", key_hash, code)
             await reading.prepare(rows)
             sizes: list[tuple[int, int]] = []
 
