@@ -2,19 +2,16 @@
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
 import redis
 import uvloop
 
-from benchmarks import processes
+from benchmarks.moves.costs import Costs, Meter
 from benchmarks.processes import Command, free_port, running
 from benchmarks.scale.stack import Stack
 from control.db import Connection, Database, open_database
@@ -30,22 +27,6 @@ JOINING: Final = "joining"
 # More than there can be: nothing holds the copy up.
 UNTHROTTLED: Final = Pace(links_s=10**9, latency_s=60.0)
 READY_S: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """What one copy took; CPU is user and system time of all processes, in microseconds for a link."""
-
-    links: int
-    links_s: float
-    control_us: float
-    postgres_us: float
-    redis_us: float
-
-    @property
-    def links_s_of_core(self) -> float:
-        """What one core of control would copy if nothing else held it up."""
-        return 1_000_000 / self.control_us
 
 
 @contextmanager
@@ -82,24 +63,13 @@ async def _measure(stack: Stack, pid: int, url: str, run_id: str) -> Costs:
     database = await open_database(stack.postgres_dsn)
     try:
         job = await _job(database, url, run_id)
-        postgres = stack.pids["postgres"]
-        before = _used(postgres, pid)
-        started = time.monotonic()
+        begin = Meter.read(stack.pids["postgres"], [pid])
         result = await copy(job)
-        elapsed_s = time.monotonic() - started
-        control, server, shard = (after - held for after, held in zip(_used(postgres, pid), before, strict=True))
+        end = Meter.read(stack.pids["postgres"], [pid])
     finally:
         await database.close()
     assert isinstance(result, Done), result
-    links = sum(result.detail["rows"].values())
-    return Costs(links, links / elapsed_s, control / links, server / links, shard / links)
-
-
-def _used(postgres: int, shard: int) -> tuple[float, int, int]:
-    """CPU time of this process, of PostgreSQL with the sessions that have ended, and of the shard."""
-    times = os.times()
-    server = processes.cpu_us(processes.family(postgres)) + processes.ended_us(postgres)
-    return (times.user + times.system) * 1e6, server, processes.cpu_us([shard])
+    return begin.until(end, sum(result.detail["rows"].values()))
 
 
 async def _job(database: Database, url: str, run_id: str) -> Job:
@@ -158,12 +128,3 @@ def _wait(url: str) -> None:
                 time.sleep(0.05)
             else:
                 return
-
-
-async def vacuum(dsn: str) -> None:
-    """Have PostgreSQL know the table that was just filled."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute("VACUUM ANALYZE links")
-    finally:
-        await connection.close()

@@ -120,7 +120,7 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
         for number, follower in enumerate(followers):
             background.start(f"sentinel {number}", follower.run)
         if config.audit_links_s:
-            background.start("audit", _auditor(config, database, metrics, log).run)
+            background.start(system.AUDIT_TASK, _auditor(config, database, metrics, log).run)
         background.start("clicks tail", audience.run)
         background.start("purge", partial(links_tasks.purge, database))
         background.start("click topology", consumers.follow_topology)

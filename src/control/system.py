@@ -22,6 +22,7 @@ from control.shards.edges import Edges
 
 BACKLOG_COUNTED_MAX: Final = 10_000
 HTML: Final = b"text/html; charset=utf-8"
+AUDIT_TASK: Final = "audit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +123,8 @@ async def _measure(state: State) -> None:
     metrics.move_progress.set(moves.progress)
     metrics.move_waits.set(moves.waits_s)
     metrics.move_leftovers.set(moves.leftovers)
-    metrics.audit.age.set(audit.age_s)
-    metrics.audit.progress.set(audit.progress)
+    is_auditing = AUDIT_TASK in state.background.pulses  # where it is off, that no pass ends is no fault
+    metrics.audit.age.set(audit.age_s if is_auditing else 0)
+    metrics.audit.progress.set(audit.progress if is_auditing else 0)
     for reason, count in dead_frames.items():
         metrics.clicks.dead_kept.set(count, reason=reason)

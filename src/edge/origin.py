@@ -10,7 +10,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
@@ -217,15 +216,11 @@ def encode(row: Any) -> bytes:
             status=row["status"],
             target=row["target"].encode("ascii"),
             is_disabled=not row["is_enabled"],
-            not_before_ms=_milliseconds(row["not_before"]),
-            not_after_ms=_milliseconds(row["not_after"]),
+            not_before_ms=wire_record.milliseconds(row["not_before"]),
+            not_after_ms=wire_record.milliseconds(row["not_after"]),
             cache_max_age_s=row["cache_max_age_s"],
         )
     )
-
-
-def _milliseconds(instant: datetime | None) -> int | None:
-    return None if instant is None else int(instant.timestamp() * 1000)
 
 
 def _split(key: bytes) -> tuple[int, str]:

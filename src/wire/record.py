@@ -28,6 +28,7 @@ Projectors compare `version` inside Redis, so it stays at offset 4 in every late
 import enum
 import struct
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from wire.errors import FormatError
@@ -63,6 +64,8 @@ class Flag(enum.IntFlag):
     HAS_TAIL = 16
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _FLAGS_KNOWN: Final = int(Flag.TOMBSTONE | Flag.DISABLED | Flag.HAS_NOT_BEFORE | Flag.HAS_NOT_AFTER | Flag.HAS_TAIL)
 
 
@@ -89,6 +92,13 @@ class Tombstone:
 
     link_id: int
     version: int
+
+
+def milliseconds(instant: datetime | None) -> int | None:
+    """An instant with a time zone as records have it: whole milliseconds, rounded down. Reckoned in integers: all who
+    make the record of a link must come to the same bytes, and floats lose a millisecond here and there.
+    """
+    return None if instant is None else (instant - _EPOCH) // _MILLISECOND
 
 
 def encode(record: LinkRecord | Tombstone) -> bytes:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from control.audit.drift import Drift, held_by
+from control.audit import store
+from control.audit.drift import Drift, TopologyChanged, held_by
 from control.audit.model import Kind, Scan
 from control.db import Database
 from control.errors import Error
@@ -49,7 +50,10 @@ async def begin(searched: Searched, scan: Scan | None) -> Scan:
 
 
 async def look(database: Database, searched: Searched, scan: Scan, count: int) -> tuple[int, list[Drift]]:
-    """The next page of keys: how many they were, and what of them is too much. Moves `scan` on."""
+    """The next page of keys: how many they were, and what of them is too much. Moves `scan` on.
+
+    Raises TopologyChanged, and Error("shard_unavailable") if the shard is not complete any more.
+    """
     assert scan.cursor is not None
     following, found = await misplaced.scan(searched.shard, scan.cursor, count)
     suspects = await _suspects(database, searched, found)
@@ -59,6 +63,10 @@ async def look(database: Database, searched: Searched, scan: Scan, count: int) -
         await asyncio.sleep(LOOK_INTERVAL_S)
         again = await _suspects(database, searched, list(suspects))
         second = await held_by(searched.shard, list(suspects))
+        # Read after the shard: by the topology that came meanwhile the key may be where it belongs.
+        async with database.connection() as connection:
+            if (await store.situation(connection)).epoch != searched.placement.topology.epoch:
+                raise TopologyChanged
         for key, one, other in zip(suspects, first, second, strict=True):
             if one is not None and one == other and key in again:
                 drifts.append(Drift(searched.shard.shard_id, again[key], key, one, None))

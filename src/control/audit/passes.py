@@ -122,7 +122,7 @@ class Pass:
 
     async def _compare_links(self, placement: Placement, report: Report) -> None:
         async def work(batch: Batch) -> None:
-            await self._throttle.take(batch.count)
+            await self._throttle.take(batch.count, report)
             states = await self._look_again(placement)
             owned = Owned(batch, placement)
             for compared in await links.compare(
@@ -184,7 +184,7 @@ class Pass:
             self._tools.metrics.keys.add(found)
             await self._settle(shard, drifts, partial(repair.remove, self._database, shard, drifts, searched.fence))
             await report()
-            await self._throttle.take(max(1, found))
+            await self._throttle.take(max(1, found), report)
 
     # ---- what both find
 

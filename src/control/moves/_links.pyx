@@ -6,7 +6,6 @@ big-endian, ours little-endian.
 """
 
 cimport cython
-from libc.math cimport ldexp
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
@@ -63,7 +62,6 @@ cdef extern from * nogil:
     uint16_t _swap16 "__builtin_bswap16"(uint16_t value)
     uint32_t _swap32 "__builtin_bswap32"(uint32_t value)
     uint64_t _swap64 "__builtin_bswap64"(uint64_t value)
-    int _leading_zeros "__builtin_clzll"(uint64_t value)
 
 
 cdef inline int16_t _read16(const uint8_t* at) noexcept nogil:
@@ -164,33 +162,16 @@ cdef int32_t _read_max_age(const Field* field) noexcept nogil:
     return seconds if 0 <= seconds <= CACHE_MAX_AGE_S_MAX else CACHE_MAX_AGE_S_MAX + 1
 
 
+@cython.cdivision(True)
 cdef int64_t _read_instant(const Field* field) noexcept nogil:
-    """Milliseconds as projection has them, int(instant.timestamp() * 1000): the same version must be the same bytes."""
+    """Whole milliseconds, rounded down, as wire.record has them: the same version must be the same bytes."""
     cdef int64_t us
     if field.size == NULL_FIELD:
         return NEVER
     us = _read64(field.at)
-    # Around these two, what is a millisecond before 1970 or at the end of the year 9999 matters to nobody.
-    if not -EPOCH_US - 1_000 < us < INSTANT_US_MAX - EPOCH_US:
+    if not -EPOCH_US <= us < INSTANT_US_MAX - EPOCH_US:
         return INVALID
-    return <int64_t>(_seconds(us + EPOCH_US) * 1000.0)
-
-
-@cython.cdivision(True)
-cdef double _seconds(int64_t us) noexcept nogil:
-    """us / 1,000,000 as Python divides integers: rounded once. Beyond 2^53 a conversion before would be a second time."""
-    cdef uint64_t whole, scaled, left
-    cdef int bits
-    if us < <int64_t>1 << 53:
-        return <double>us / 1e6
-    whole = <uint64_t>us // 1_000_000
-    bits = _leading_zeros(whole) - 11       # how far to shift for the 53 bits of a double; below 2^39 there is room
-    scaled = (<uint64_t>us % 1_000_000) << bits
-    left = scaled % 1_000_000
-    scaled = (whole << bits) + scaled // 1_000_000
-    if left > 500_000 or (left == 500_000 and scaled & 1):
-        scaled += 1
-    return ldexp(<double>scaled, -bits)
+    return (us + EPOCH_US) // 1000
 
 
 cdef bint _is_target(const uint8_t* at, size_t size) noexcept nogil:

@@ -1,7 +1,8 @@
 """Copying: every link of the arcs that move is written to its new owner.
 
 Links that change meanwhile are written there by the projectors too; compare-and-set by version settles which was later.
-Rows of deleted links are copied as tombstones, which keep a late write of the link from bringing it back.
+Rows of links that were deleted lately are copied as tombstones, which keep a late write of the link from bringing it
+back.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from control.moves import reading
 from control.moves._pages import Batch, Reader
 from control.moves.arcs import Range, Walk, by_target, width
 from control.moves.connections import connect_known, shard_of
-from control.moves.reading import Border, Passage
+from control.moves.reading import WITHOUT_LONG_DELETED, Border, Passage
 from control.moves.throttle import Throttle, probing
 from control.moves.work import Done, Job, Progress, Result, Waits
 from control.projection import recovery, store
@@ -143,7 +144,7 @@ async def _carry(job: Job, shard: ShardConnection, copies: Copies, throttle: Thr
         walk = Walk(ranges, held.done, await store.links_estimate(rows))
         # A driver that slept writes nothing to a shard of a later topology: it would stay there for ever.
         reader = partial(Reader, 1, shard.scripts["write"], job.placement.topology.epoch)
-        await Passage(rows, walk, throttle, reader).go(write, on_done)
+        await Passage(rows, walk, throttle, reader, WITHOUT_LONG_DELETED).go(write, on_done)
     held.is_done = True
     await report()
 

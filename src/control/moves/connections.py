@@ -22,10 +22,15 @@ async def connect_mover(shard: Shard) -> ShardConnection:
     return await connect_writer(shard.id, shard.url, scripts)
 
 
-async def connect_known(database: Database, shard: Shard) -> ShardConnection:
-    """The same, to the process that the shard's keeper has adopted: any other one may lack what it has had."""
+async def connect_known(database: Database, shard: Shard, *, must_be_whole: bool = False) -> ShardConnection:
+    """The same, to the process that the shard's keeper has adopted: any other one may lack what it has had.
+
+    With `must_be_whole` it must not be one that its keeper is filling either.
+    """
     async with database.connection() as rows:
         state = (await store.states(rows, [shard.id])).get(shard.id)
+    if must_be_whole and state is not None and not (state.is_complete or state.is_joining):
+        raise Error("shard_unavailable", f"shard {shard.id} is being repaired")
     connection = await connect_mover(shard)
     if state is None or state.run_id != connection.run_id:
         await connection.close()
@@ -35,11 +40,11 @@ async def connect_known(database: Database, shard: Shard) -> ShardConnection:
 
 @asynccontextmanager
 async def connected(database: Database, shards: Iterable[Shard]) -> AsyncIterator[list[ShardConnection]]:
-    """Connections to the known processes of several shards, closed with the block."""
+    """Connections to the known processes of several shards that are not being filled, closed with the block."""
     async with AsyncExitStack() as stack:
         connections = []
         for shard in shards:
-            connections.append(await connect_known(database, shard))
+            connections.append(await connect_known(database, shard, must_be_whole=True))
             stack.push_async_callback(connections[-1].close)
         yield connections
 

@@ -13,21 +13,25 @@ from control.links.model import HASH_OFFSET
 from control.moves._pages import COLUMNS, PENDING_BYTES_MAX, Batch, Faulty, Reader
 from control.moves.arcs import Range, Walk
 from control.moves.throttle import Throttle
+from control.projection.model import HAS_TOMBSTONE
 
 # Within this PostgreSQL sends something, unless it is we who wait.
 SILENCE_MAX_S: Final = 10.0
 # asyncpg wants a limit for the whole, and counts our waits; SILENCE_MAX_S is the one that is meant to be reached.
 _COPY_TIMEOUT_S: Final = 3600.0
-# Half of what may be pending, so that what comes at once after it has room.
-_BATCH_BYTES_MAX: Final = PENDING_BYTES_MAX // 2
+# A batch is sent to a shard at once, and asked of it at once: within a shard's REPLY_TIMEOUT_S, also over a network of
+# 100 Mbit/s and however long the targets are. It has room in what may be pending, with what comes after it.
+_BATCH_BYTES_MAX: Final = 4 * 2**20
+assert 2 * _BATCH_BYTES_MAX <= PENDING_BYTES_MAX
 # Each range is a descent of the index. The planner takes a range of unknown ends for a good part of the table, and
 # would read all of it, or compile the statement.
 _SETTINGS: Final = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_material = off; SET jit = off"
-_QUERY: Final = f"""
+ALL_LINKS: Final = f"""
 SELECT {COLUMNS}
 FROM (SELECT first, last, 0 AS target FROM unnest($1::bigint[], $2::bigint[]) AS range (first, last)) AS arc
 CROSS JOIN LATERAL (SELECT * FROM links WHERE key_hash BETWEEN arc.first AND arc.last OFFSET 0) AS l
 """  # noqa: S608 (constant)
+WITHOUT_LONG_DELETED: Final = f"{ALL_LINKS}WHERE {HAS_TOMBSTONE}"
 
 Work = Callable[[Batch], Awaitable[None]]
 
@@ -53,8 +57,16 @@ async def prepare(connection: Connection) -> None:
 class Passage:
     """One way through the links of a walk."""
 
-    def __init__(self, connection: Connection, walk: Walk, throttle: Throttle, reader: Callable[[], Reader]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        walk: Walk,
+        throttle: Throttle,
+        reader: Callable[[], Reader],
+        query: str = ALL_LINKS,
+    ) -> None:
         self._connection = connection
+        self._query = query
         self._walk = walk
         self._throttle = throttle
         self._new_reader = reader
@@ -91,7 +103,7 @@ class Passage:
                 silence.reschedule(loop.time() + SILENCE_MAX_S)
 
             await self._connection.copy_from_query(
-                _QUERY,
+                self._query,
                 [first - HASH_OFFSET for first, _ in ranges],
                 [last - HASH_OFFSET for _, last in ranges],
                 output=take,

@@ -109,8 +109,21 @@ async def _look(looks: Sequence[Look], settled: dict[bytes, Expected | None], me
     for shard, items in writes.items():
         await shard_writer.write(shard, items, mending.epoch)
     for shard, write, value in forced:
-        await force(shard, write, value)
+        await _replace(shard, write, value, mending)
     return again
+
+
+async def _replace(shard: ShardConnection, write: Write, held: bytes, mending: Mending) -> None:
+    """Force a record, and then write what PostgreSQL says now, if that is newer.
+
+    1. A shard holds version 9 of a link that PostgreSQL has in version 5.
+    2. The link is changed, and version 6 projected: it does not replace 9.
+    3. Version 5 replaces 9, and nobody would ever write 6.
+    """
+    await force(shard, write, held)
+    async with mending.database.connection() as connection:
+        now = await expected.read(connection, [write.key])
+    await shard_writer.write(shard, [found.write for found in now.values()], mending.epoch)
 
 
 async def _held(looks: Sequence[Look]) -> list[bytes | None]:

@@ -93,6 +93,11 @@ class Verification:
         }
 
     @property
+    def is_done(self) -> bool:
+        """Whether everything was verified, and nothing of it forgotten since."""
+        return all(pair.is_done for pair in self.pairs.values()) and all(p.scan is None for p in self.passes.values())
+
+    @property
     def has_changed(self) -> bool:
         """Whether something was mended; that stands behind the floor of the shard's copy."""
         return self.counts["repaired"] + self.counts["forced"] + self.counts["dropped"] > 0

@@ -23,7 +23,7 @@ from control.shards.connection import ShardConnection
 
 
 async def verify(job: Job) -> Result:
-    """Compare every pair of shards, look for keys that are too many, and call joining shards complete.
+    """Look for keys that are too many, compare every pair of shards, and call joining shards complete.
 
     Raises Error("move_refused") when more is wrong than is repaired.
     """
@@ -33,6 +33,8 @@ async def verify(job: Job) -> Result:
         waits = await _verify_all(job, state, throttle)
         if waits:
             return Waits(reason="; ".join(waits.values()))
+        if not state.is_done:
+            return Waits(reason="a shard was restarted meanwhile; all that concerns it is verified anew")
         return await _finish(job, state, throttle)
     except CopyLost as lost:
         return Anew(reason=f"shard {lost.shard_id} was restarted; what was copied to it is copied anew")
@@ -41,10 +43,14 @@ async def verify(job: Job) -> Result:
 
 
 async def _verify_all(job: Job, state: Verification, throttle: Throttle) -> dict[str, str]:
-    """One pair after the other, then one target after the other; returns what some of them wait for, by shard."""
+    """One target after the other, then one pair after the other; returns what some of them wait for, by shard.
+
+    In this order, because a key without a row is in the way of a link that takes its code: the link is not written over
+    it. Created before the key is looked at, the link is compared later; created afterwards, it finds the key gone.
+    """
     waits: dict[str, str] = {}
-    steps = [(name[1], partial(_compare_pair, job, name, state, throttle)) for name in state.pairs]
-    steps += [(target, partial(_look_through, job, target, state, throttle)) for target in state.passes]
+    steps = [(target, partial(_look_through, job, target, state, throttle)) for target in state.passes]
+    steps += [(name[1], partial(_compare_pair, job, name, state, throttle)) for name in state.pairs]
     for target, step in steps:
         try:
             await step()
@@ -58,7 +64,10 @@ async def _verify_all(job: Job, state: Verification, throttle: Throttle) -> dict
 def _refused(repairs: Repairs) -> Anew:
     """Copying again mends what a target has lost; nothing mends what nobody has written."""
     if repairs.forced == 0:
-        return Anew(reason=f"more than {REPAIRS_MAX} links were missing or old; they are copied anew")
+        return Anew(
+            reason=f"more than {REPAIRS_MAX} links were missing or old; they are copied anew. If that happens again, "
+            "look whether a shard evicts keys: its maxmemory-policy must be noeviction"
+        )
     raise Error(
         "move_refused",
         f"more than {REPAIRS_MAX} links differed from PostgreSQL, {repairs.forced} of them newer than there, or other "
@@ -151,11 +160,14 @@ async def _finish(job: Job, state: Verification, throttle: Throttle) -> Result:
 
 
 async def _keep(job: Job, shard: ShardConnection, state: Verification) -> bool:
-    """Have the shard's repairs survive a restart; False if it is another process now."""
+    """Have the shard's repairs survive a restart; False if it is another process now, or joins and was emptied."""
+    is_joining = shard.shard_id in job.joining
     async with job.database.transaction() as connection:
         await job.hold(connection)
-        if state.has_changed and not await recovery.raise_floor(connection, shard, shard.run_id):
+        if state.has_changed and not await recovery.raise_floor(
+            connection, shard, shard.run_id, must_have_one=is_joining
+        ):
             return False
-        if shard.shard_id in job.joining:
+        if is_joining:
             return await recovery.complete_joining(connection, shard, shard.run_id)
     return True

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from control.links.model import HASH_OFFSET
@@ -11,6 +10,9 @@ from wire import keys, record
 from wire.record import LinkRecord, Tombstone
 
 TOMBSTONE_TTL_MS: Final = 24 * 60 * 60 * 1000
+# Whether a tombstone of the link has not had its time yet. Later, who fills a shard writes none: it could outlive the
+# row, and a link that takes the code when that is gone begins with version 1.
+HAS_TOMBSTONE: Final = f"(l.deleted_at IS NULL OR l.deleted_at > now() - interval '{TOMBSTONE_TTL_MS} milliseconds')"
 LINK_COLUMNS: Final = (
     "l.id AS link_id, l.domain_id, l.code, l.key_hash, l.version, l.status, l.target, l.is_enabled, "
     "l.not_before, l.not_after, l.cache_max_age_s, l.deleted_at"
@@ -57,14 +59,10 @@ def _record_of(row: Any) -> LinkRecord | Tombstone:
         status=row["status"],
         target=row["target"].encode(),
         is_disabled=not row["is_enabled"],
-        not_before_ms=_milliseconds(row["not_before"]),
-        not_after_ms=_milliseconds(row["not_after"]),
+        not_before_ms=record.milliseconds(row["not_before"]),
+        not_after_ms=record.milliseconds(row["not_after"]),
         cache_max_age_s=row["cache_max_age_s"],
     )
-
-
-def _milliseconds(instant: datetime | None) -> int | None:
-    return None if instant is None else int(instant.timestamp() * 1000)
 
 
 @dataclass(frozen=True, slots=True)

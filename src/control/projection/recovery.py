@@ -127,15 +127,18 @@ async def fill(
     await finish_fill(connection, shard)
 
 
-async def raise_floor(connection: Connection, shard: ShardConnection, run_id: str) -> bool:
+async def raise_floor(
+    connection: Connection, shard: ShardConnection, run_id: str, *, must_have_one: bool = False
+) -> bool:
     """Take a number behind all that was copied to the shard: a log that lacks it lacks what no notes can tell.
 
     Returns False, and changes nothing, if the shard is another process than `run_id` now: the copy begins anew.
+    Likewise if it must have a floor and has none: it was emptied, and adopted again, since the copy took one.
     """
     async with connection.transaction():
         await store.lock_batches(connection, shard.shard_id)
         state = await store.state_for_update(connection, shard.shard_id)
-        if not state.run_id == shard.run_id == run_id:
+        if not state.run_id == shard.run_id == run_id or (must_have_one and state.floor_seq == store.NO_FLOOR):
             return False
         floor_seq = await write_batch(shard, [], state.base_seq)
         await store.save_state(connection, replace(state, floor_seq=floor_seq))

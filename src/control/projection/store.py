@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from control.db import Connection, LockKind
 from control.errors import Error
-from control.projection.model import LINK_COLUMNS, Numbered
+from control.projection.model import HAS_TOMBSTONE, LINK_COLUMNS, Numbered
 
 # Advisory locks are pairs (kind, hash of the shard's id).
 _BATCH_LOCK: Final = LockKind.BATCHES
@@ -238,9 +238,9 @@ async def retry_set_aside(connection: Connection, limit: int) -> int:
 
 
 async def links_after(connection: Connection, link_id: int, limit: int) -> list[Any]:
-    """A page of all links, deleted ones too, by rising id."""
+    """A page of all links, those that were deleted lately too, by rising id."""
     rows: list[Any] = await connection.fetch(
-        f"SELECT {LINK_COLUMNS} FROM links l WHERE l.id > $1 ORDER BY l.id LIMIT $2",  # noqa: S608 (constant)
+        f"SELECT {LINK_COLUMNS} FROM links l WHERE l.id > $1 AND {HAS_TOMBSTONE} ORDER BY l.id LIMIT $2",  # noqa: S608 (constants)
         link_id,
         limit,
     )

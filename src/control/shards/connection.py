@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import redis.asyncio.connection as redis_connection
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from control.errors import Error
 
@@ -50,6 +50,9 @@ class ShardConnection:
             raise Error("shard_unavailable", f"the connection to shard {self.shard_id} is closed")
         try:
             return await self._exchange(packed, replies)
+        except ResponseError as error:
+            await self.close()
+            raise Error("shard_unavailable", f"shard {self.shard_id} answers with an error: {error}") from error
         except (RedisError, OSError, TimeoutError) as error:
             await self.close()
             raise Error("shard_unavailable", f"shard {self.shard_id} does not answer: {error}") from error

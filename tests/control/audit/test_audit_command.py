@@ -7,7 +7,7 @@ import pytest
 from tests.control.audit.findings import changed, drop, get, put
 from tests.control.commands import run_command
 from tests.control.conftest import StationFactory
-from tests.control.station import Station, eventually, held_target
+from tests.control.station import Station, eventually, fetch, held_target
 from tests.stack.server import RedisServer
 
 
@@ -92,9 +92,12 @@ def _last(station: Station) -> Any:
     return answer["last"] if answer["last"] and answer["last"]["is_complete"] else None
 
 
-def test_it_can_be_switched_off(quiet_station: Station) -> None:
-    """With POINTSMAN_AUDIT_LINKS_S=0 there is no pass, and no age that would alert anybody."""
+def test_it_can_be_switched_off(quiet_station: Station, database_url: str) -> None:
+    """With POINTSMAN_AUDIT_LINKS_S=0 there is no pass, and no age that would alert anybody, nor one of long ago."""
     assert quiet_station.client.get("/api/v1/audit").json() == {"present": None, "last": None}
+    assert quiet_station.metric("pointsman_audit_age_seconds") == 0
+    fetch(database_url, "INSERT INTO audits (complete_since) VALUES (now() - interval '30 days')")
+    assert quiet_station.client.get("/api/v1/audit").json()["present"]
     assert quiet_station.metric("pointsman_audit_age_seconds") == 0
 
 

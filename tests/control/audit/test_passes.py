@@ -1,15 +1,21 @@
 """What a pass of the audit finds, and that it repairs it."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
+from itertools import count
 
 import pytest
 import redis
 
-from control.audit import drift
+from control.audit import drift, keys
 from control.audit.passes import Held, Pass
+from control.links.model import stored_hash
 from control.moves import throttle
 from control.moves.work import Pace
+from control.shards.connection import ShardConnection
+from control.shards.current import placement_of
 from tests.control.audit.findings import audit, changed, drop, get, owner, put
 from tests.control.moves.ground import Ground, add_one, play
 from tests.stack.fixtures import RedisFactory
@@ -285,3 +291,64 @@ def test_it_goes_slower_when_a_shard_does(database_url: str, three: list[RedisSe
         assert throttle.RATE_MIN <= min(rates) <= 200
 
     play(database_url, three, add_one(three), CODES[:200], work)
+
+
+def test_the_rate_is_kept(database_url: str, three: list[RedisServer]) -> None:
+    """Of links and of keys."""
+
+    async def work(ground: Ground) -> None:
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        tally = await audit(ground, pace=SLOW)
+        assert loop.time() - begun_s >= (tally.compared + tally.keys) / SLOW.links_s - 2 * throttle.BURST_S
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
+def test_it_reports_while_it_waits(database_url: str, three: list[RedisServer]) -> None:
+    """Links of one hash come at once, however low the rate is: whoever watches the audit sees that it lives."""
+
+    async def work(ground: Ground) -> None:
+        compared: list[int] = []
+
+        async def note(going: Pass) -> None:
+            compared.append(going.tally.compared)
+
+        await ground.rows("UPDATE links SET key_hash = $1", -(2**63))
+        await audit(ground, pace=SLOW, on_report=note)
+        assert compared.count(0) > 1
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
+def test_a_topology_that_comes_meanwhile_makes_no_drift(
+    database_url: str, three: list[RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that was not the shard's own is, and a projector has written it there already."""
+    first, second = three[:2]
+    looks = count()
+
+    async def work(ground: Ground) -> None:
+        before = (await ground.placement()).owner_ids
+        after = (await placement_of(ground.after)).owner_ids
+        hashes = {code: stored_hash(1, code) + 2**63 for code in CODES}
+        code = next(code for code, at in hashes.items() if (before(at), after(at)) == (("shard-1",), ("shard-0",)))
+        value = get(second, code)
+        assert value is not None
+        put(first, code, value)
+
+        async def change_first(shard: ShardConnection, link_keys: Sequence[bytes]) -> list[bytes | None]:
+            if next(looks) == 1:
+                await ground.enter("copying")
+            return await held_by(shard, link_keys)
+
+        monkeypatch.setattr(keys, "held_by", change_first)
+        tally = await audit(ground)
+        assert next(looks) > 1
+        assert tally.drift == {}
+        assert get(first, code) == value
+
+    held_by = drift.held_by
+    before, _ = add_one(three)
+    heavy = replace(before, shards=(replace(before.shards[0], weight=4.0), *before.shards[1:]))
+    play(database_url, three[:2], (before, heavy), CODES, work)

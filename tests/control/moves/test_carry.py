@@ -1,6 +1,7 @@
 """Copying: whatever happens meanwhile, the new owners hold every link in the end."""
 
 import asyncio
+from functools import partial
 from itertools import count
 
 import pytest
@@ -8,9 +9,11 @@ import redis
 
 from control.errors import Error
 from control.links.model import stored_hash
-from control.moves import documents, throttle
-from control.moves.arcs import by_target
+from control.moves import documents, reading, throttle
+from control.moves._pages import Batch, Reader
+from control.moves.arcs import HASHES, Walk, by_target
 from control.moves.carry import copy
+from control.moves.reading import Border, Passage
 from control.moves.work import Cursor, Pace, Stopped, Waits
 from tests.control.moves.ground import Ground, add_one, play, raise_fence, records
 from tests.stack.fixtures import RedisFactory
@@ -171,6 +174,70 @@ def test_links_that_change_meanwhile_are_right_in_the_end(database_url: str, thr
     play(database_url, three, add_one(three), CODES, work)
 
 
+def test_a_code_is_free_when_the_row_of_its_deleted_link_is_gone(database_url: str, three: list[RedisServer]) -> None:
+    """Neither a copy nor a fill writes a tombstone anew that has had its time: it would outlive the row."""
+
+    async def work(ground: Ground) -> None:
+        for code in CODES[:20]:
+            await ground.delete(code)
+        await ground.wait_projected()
+        await ground.rows("UPDATE links SET deleted_at = now() - interval '6 days' WHERE deleted_at IS NOT NULL")
+        with redis.Redis.from_url(three[0].url) as client:
+            client.flushall()
+        await ground.enter("copying")
+        await ground.finish(copy)
+        assert None not in [*records(three[0]).values(), *records(three[2]).values()]
+        with redis.Redis.from_url(three[1].url) as client:
+            client.delete(*(keys.link_key(1, code) for code in CODES[:20]))  # their time has come
+        await ground.rows("DELETE FROM links WHERE deleted_at IS NOT NULL")
+        for code in CODES[:20]:
+            await ground.put(code, "https://example.org/new")
+        await ground.wait_projected()
+        await ground.assert_placed()
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
+@pytest.mark.parametrize("is_written_by_projector", [True, False])
+def test_a_key_of_another_type_is_written_over(
+    database_url: str, three: list[RedisServer], *, is_written_by_projector: bool
+) -> None:
+    """It holds up neither a copy nor the projection of other links."""
+
+    async def work(ground: Ground) -> None:
+        moving = await _arcs(ground)
+        code = next(code for code in CODES if _moves(code, moving))
+        await ground.enter("copying")
+        with redis.Redis.from_url(three[2].url) as client:
+            client.hset(keys.link_key(1, code), "some", "thing")
+        if is_written_by_projector:
+            await ground.put(code, "https://example.org/changed")
+            await ground.wait_projected()
+        await ground.finish(copy)
+        await ground.assert_placed()
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
+def test_a_target_without_memory_is_waited_for(database_url: str, three: list[RedisServer]) -> None:
+    """It answers, and what it says is passed on; with more memory the copy goes on."""
+
+    async def work(ground: Ground) -> None:
+        await ground.enter("copying")
+        with redis.Redis.from_url(three[2].url) as client:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", "1mb")
+            waits = await ground.work(copy)
+            assert isinstance(waits, Waits)
+            assert "shard shard-2 answers with an error: " in waits.reason
+            assert "maxmemory" in waits.reason
+            client.config_set("maxmemory", "0")
+        await ground.finish(copy)
+        await ground.assert_placed()
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
 def test_links_of_one_hash_are_streamed(database_url: str, three: list[RedisServer]) -> None:
     """No page can cut them apart: they are written in small batches all the same."""
 
@@ -191,6 +258,32 @@ def test_links_of_one_hash_are_streamed(database_url: str, three: list[RedisServ
         assert len(set(batches)) > 5
 
     play(database_url, three, add_one(three, virtual_nodes=1), CODES, work)
+
+
+def test_batches_are_bounded_in_bytes(database_url: str, three: list[RedisServer]) -> None:
+    """However long the targets are: a shard has a second for a batch."""
+
+    async def work(ground: Ground) -> None:
+        async with ground.database.dedicated() as rows:
+            await rows.execute("UPDATE links SET key_hash = 0, target = target || repeat('a', 8000)")
+            for code, key_hash in (("c0", -(2**63)), ("c1", 2**63 - 1)):  # the first and the last that there can be
+                await rows.execute("UPDATE links SET key_hash = $1 WHERE code = $2", key_hash, code)
+            await reading.prepare(rows)
+            sizes: list[tuple[int, int]] = []
+
+            async def note(batch: Batch) -> None:
+                sizes.append((batch.count, batch.data_bytes))
+
+            async def pass_over(_: Border | None) -> None:
+                pass
+
+            fast = throttle.Throttle(Pace(links_s=10**9, latency_s=5.0), 0.0)
+            walk = Walk([(0, HASHES - 1)], None, len(CODES))
+            await Passage(rows, walk, fast, partial(Reader, 1, b"")).go(note, pass_over)
+        assert sum(links for links, _ in sizes) == len(CODES)
+        assert max(size for _, size in sizes) < 5 * 2**20 < sum(size for _, size in sizes)
+
+    play(database_url, three, add_one(three), CODES, work)
 
 
 def test_the_rate_is_kept(database_url: str, three: list[RedisServer]) -> None:

@@ -45,18 +45,21 @@ def remove_one(servers: Sequence[RedisServer]) -> tuple[Topology, Topology]:
 
 
 def test_the_old_owners_keep_nothing_of_what_has_moved(database_url: str, three: list[RedisServer]) -> None:
-    """Keys without a row go with the others; the others stay."""
+    """Keys without a row go with the others; the others stay, and so does what is no link's."""
+    others = {"l": b"1", "links:1": b"1", "pm:other": b"1"}
 
     async def work(ground: Ground) -> None:
         await _moved(ground)
         with redis.Redis.from_url(three[0].url) as client:
             client.mset({keys.link_key(1, f"x{number}"): b"nobody's" for number in range(100)})
+            client.mset(others)
         assert await _misplaced(ground) > 100
         done = await ground.finish(remove)
         assert done.detail["removed"] == ground.progress[-1].counts["removed"] > 100
         assert await _misplaced(ground) == 0
         assert ground.progress[-1].fraction == 1.0
         with redis.Redis.from_url(three[0].url) as client:
+            assert client.delete(*others) == len(others)
             client.delete(*(keys.link_key(1, f"x{number}") for number in range(100)))
         await ground.assert_placed()
 

@@ -86,6 +86,10 @@ def _parsed(data: bytes) -> list[Any]:
 
 @given(ROWS)
 @example(link(1, not_after=datetime(2255, 6, 5, 23, 47, 34, 740_993, UTC)))
+@example(link(1, not_before=datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC)))
+@example(
+    link(1, not_before=datetime(1970, 1, 1, tzinfo=UTC), not_after=datetime(2004, 7, 13, 11, 38, 17, 172_000, UTC))
+)
 @example(link(1, not_after=datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC)))
 @example(link(1, not_before=datetime(2023, 11, 14, 22, 13, 20, 1_000, UTC), target="a" * 8192, cache_max_age_s=0))
 def test_a_record_is_what_projection_writes(row: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -13,6 +14,8 @@ from control.moves import second_look, throttle
 from control.moves.carry import copy
 from control.moves.verify import verify
 from control.moves.work import Anew, Cursor, Done, Pace, Stopped, Waits
+from control.projection.model import Write
+from control.shards.connection import ShardConnection
 from tests.control.moves.ground import Ground, add_one, play, records
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
@@ -273,6 +276,26 @@ async def _until_it_says(ground: Ground, restart: Callable[[int, Cursor], object
             await asyncio.sleep(0.05)
 
 
+def test_an_old_owner_that_is_being_filled_is_waited_for(
+    database_url: str, three: list[RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it lacks is brought by its keeper: that is no reason to copy anew."""
+    monkeypatch.setattr(second_look, "REPAIRS_MAX", 20)
+
+    async def work(ground: Ground) -> None:
+        await _copied(ground)
+        await ground.background.stop_one("topology")
+        await ground.background.stop_one("keeper shard-0")
+        await ground.rows("UPDATE shards SET is_complete = false WHERE id = 'shard-0'")
+        with redis.Redis.from_url(three[0].url) as client:
+            client.delete(*sorted(records(three[0]))[:400])
+        waits = await ground.work(verify)
+        assert isinstance(waits, Waits)
+        assert waits.reason == "shard shard-0 is being repaired"
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
 def test_an_old_owner_that_was_given_up_is_passed_over(database_url: str, three: list[RedisServer]) -> None:
     """PostgreSQL and the new owners are compared."""
 
@@ -283,6 +306,102 @@ def test_an_old_owner_that_was_given_up_is_passed_over(database_url: str, three:
         done = await ground.finish(verify, lost=frozenset({"shard-0"}))
         assert isinstance(done, Done)
         assert sum(pair["links"] for pair in done.detail["pairs"].values()) == len(records(three[2]))
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
+def test_a_link_that_takes_the_code_of_a_stray_key_is_there(database_url: str, three: list[RedisServer]) -> None:
+    """Whenever that is: the stray is of a higher version, so a projector leaves it."""
+    reports = count()
+
+    async def work(ground: Ground) -> None:
+        await _copied(ground)
+        placement = await ground.placement()
+        strays = [code for code in (f"x{n}" for n in range(300)) if _owners(placement.owner_ids, code)[-1] == "shard-2"]
+
+        async def take(_: int, __: Cursor) -> None:
+            number = next(reports)
+            if number < len(strays):
+                await ground.put(strays[number], "https://example.com/taken")
+                await ground.wait_projected()
+
+        with redis.Redis.from_url(three[2].url) as client:
+            for code in strays:
+                _put(9, b"https://example.org/")(client, keys.link_key(1, code))
+        await ground.finish(verify, take, pace=SMALL)
+        assert next(reports) > 50
+        await ground.assert_placed()
+
+    play(database_url, three, add_one(three), CODES, work)
+
+
+def test_a_link_that_changes_while_it_is_replaced_by_force(
+    database_url: str, three: list[RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The projector was refused by what is replaced, and does not write the change again."""
+
+    async def work(ground: Ground) -> None:
+        async def change_first(shard: ShardConnection, write: Write, held: bytes) -> None:
+            await ground.put(code, "https://example.com/changed")
+            await ground.wait_projected()
+            await force(shard, write, held)
+
+        await _copied(ground)
+        key = sorted(records(three[2]))[5]
+        code = key.rpartition(b":")[2].decode()
+        with redis.Redis.from_url(three[2].url) as client:
+            _put(9, b"https://example.org/")(client, key)
+        monkeypatch.setattr(second_look, "force", change_first)
+        done = await ground.finish(verify)
+        assert done.detail["forced"] == 1
+        await ground.assert_placed()
+
+    force = second_look.force
+    play(database_url, three, add_one(three), CODES, work)
+
+
+def test_an_old_owner_that_restarts_has_all_of_its_links_verified_anew(
+    database_url: str, three: list[RedisServer]
+) -> None:
+    """Also those of a pair that was through before."""
+    restarts = count()
+
+    async def work(ground: Ground) -> None:
+        async def restart(_: int, cursor: Cursor) -> None:
+            if cursor["pairs"]["shard-0>shard-1"]["is_done"] and next(restarts) == 0:
+                three[0].kill()
+                three[0].start()
+                await ground.wait_fenced()
+
+        await _copied(ground)
+        moved = len(records(three[0]))
+        done = await ground.finish(verify, restart, pace=SMALL)
+        assert next(restarts) > 1
+        assert sum(pair["links"] for pair in done.detail["pairs"].values()) == moved
+
+    whole = add_one(three)[1]
+    play(database_url, three, (whole, replace(whole, shards=whole.shards[1:])), CODES, work)
+
+
+def test_a_joining_shard_that_is_emptied_at_the_end_is_not_called_complete(
+    database_url: str, three: list[RedisServer]
+) -> None:
+    """Its process is the same and its keeper has made it ready again; what was repaired does not give it a floor."""
+    flushes = count()
+
+    async def work(ground: Ground) -> None:
+        async def flush(_: int, cursor: Cursor) -> None:
+            if all(pair["is_done"] for pair in cursor["pairs"].values()) and next(flushes) == 0:
+                with redis.Redis.from_url(three[2].url) as client:
+                    client.flushall()
+                await ground.wait_fenced()
+
+        await _copied(ground)
+        with redis.Redis.from_url(three[2].url) as client:
+            client.delete(sorted(records(three[2]))[5])
+        result = await _until_it_says(ground, flush)
+        assert isinstance(result, Anew)
+        assert await ground.rows("SELECT is_complete FROM shards WHERE id = 'shard-2'") == [(False,)]
 
     play(database_url, three, add_one(three), CODES, work)
 
