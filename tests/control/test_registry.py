@@ -199,6 +199,18 @@ def test_edges_say_what_they_do(station: Station, shards: list[RedisServer]) -> 
     assert [item["edges"] for item in _shards(station)] == [2, 1]
 
 
+def test_requests_a_second_are_of_the_last_two_heartbeats(station: Station, shards: list[RedisServer]) -> None:
+    """Null at first; then by the time that control has measured, whatever was counted before."""
+    beat(shards, "web-1.0", requests=1_000_000)
+    (first,) = eventually(lambda: _edges(station)["items"], "it is heard")
+    assert first["requests_s"] is None
+    began_s = time.monotonic()
+    eventually(lambda: time.monotonic() - began_s > 1.0, "a second has passed")
+    beat(shards, "web-1.0", requests=1_000_300)
+    (second,) = eventually(lambda: (found := _edges(station)["items"])[0]["requests_s"] and found, "it is heard again")
+    assert 50 < second["requests_s"] < 300
+
+
 def test_edge_of_another_build_is_named(station: Station, shards: list[RedisServer]) -> None:
     """It lives, and nothing else can be said of it."""
     with redis.Redis.from_url(shards[0].url) as client:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from control.background import Pulse
 from control.errors import Error
 from control.shards.connection import raw_connection
+from control.shards.rate import Rate, following
 from wire import FormatError, heartbeat, keys
 from wire.heartbeat import Heartbeat
 from wire.topology import Shard
@@ -33,6 +34,7 @@ class ShardEdges:
 
     live: dict[str, Heartbeat] = field(default_factory=dict)
     seen_ms: dict[str, int] = field(default_factory=dict)  # when the heartbeat was heard, by the wall clock
+    rates: dict[str, Rate] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)  # live workers of whom nothing is known but that they are there
     is_known: bool = False
     is_gone: bool = False  # the shard has left: nobody hears of its edges any more, and nobody waits for them
@@ -50,9 +52,11 @@ class ShardEdges:
         if beat is None:
             self.live.pop(edge_id, None)
             self.seen_ms.pop(edge_id, None)
+            self.rates.pop(edge_id, None)
         elif edge_id in self.live or len(self.live) < EDGES_MAX:
             self.live[edge_id] = beat
             self.seen_ms[edge_id] = time.time_ns() // 1_000_000
+            self.rates[edge_id] = following(self.rates.get(edge_id), beat, time.monotonic())
         if (is_unread or beat is not None) and edge_id not in self.live and len(self.unread) < EDGES_MAX:
             self.unread.add(edge_id)
 
@@ -60,6 +64,7 @@ class ShardEdges:
         """Nothing is known of the edges any more."""
         self.live.clear()
         self.seen_ms.clear()
+        self.rates.clear()
         self.unread.clear()
         self.is_known = False
 
@@ -99,6 +104,7 @@ class Worker:
     epoch: int
     by_shard: Mapping[str, Heartbeat]
     seen_ms: Mapping[str, int]  # by shard, wall clock
+    requests_s: float | None = None  # requests a second; None until two heartbeats have been heard
 
     def sequence(self, shard_id: str) -> int:
         """The highest pm:seq of the shard that the worker has applied; 0 if it has no heartbeat there."""
@@ -141,7 +147,26 @@ class Edges:
             epoch=max(beat.epoch for beat in by_shard.values()),
             by_shard=by_shard,
             seen_ms=seen_ms,
+            requests_s=self._requests_s(edge_id, seen_ms),
         )
+
+    def _requests_s(self, edge_id: str, seen_ms: Mapping[str, int]) -> float | None:
+        """By the shard that was heard last, of those that have told it twice."""
+        for shard_id in sorted(seen_ms, key=seen_ms.__getitem__, reverse=True):
+            rate = self.by_shard[shard_id].rates.get(edge_id)
+            if rate is not None and rate.requests_s is not None:
+                return rate.requests_s
+        return None
+
+    async def hear_rates(self, timeout_s: float) -> None:
+        """Wait, at most `timeout_s`, until every worker has been heard twice on each shard."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                for edges in self.by_shard.values():
+                    while any(rate.requests_s is None for rate in edges.rates.values()):
+                        await edges.changed.wait()
+        except TimeoutError:
+            pass  # then that is not known yet
 
     async def wait(self, numbers: Mapping[str, int], timeout_s: float) -> Applied:
         """Wait, at most `timeout_s`, until every live edge of each of the shards has applied its batch of that number.

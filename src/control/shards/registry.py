@@ -217,6 +217,7 @@ def _edge(look: Look, worker: Worker) -> EdgeView:
         epoch=worker.epoch,
         is_current=worker.epoch >= epoch,
         requests=beat.requests,
+        requests_s=None if worker.requests_s is None else round(worker.requests_s, 1),
         hits=beat.hits,
         hit_ratio=round(beat.hits / beat.requests, 6) if beat.requests else None,
         links=beat.links,

@@ -54,7 +54,8 @@ class EdgeShardView(msgspec.Struct, frozen=True, kw_only=True):
 
 class EdgeView(msgspec.Struct, frozen=True, kw_only=True):
     """A live edge worker. Since its start: `requests`, `hits` of its memory, `samples` compared with the second ring
-    and how many of them differed, `fallbacks` that only the second ring had. Now: `links` that it holds, the memory of
+    and how many of them differed, `fallbacks` that only the second ring had. Now: `requests_s`, requests a second since
+    the heartbeat before, null as long as there was none; `links` that it holds, the memory of
     its process, the lag of its loop. `is_current`: it answers by the topology in force."""
 
     id: str
@@ -64,6 +65,7 @@ class EdgeView(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     is_current: bool
     requests: int
+    requests_s: float | None
     hits: int
     hit_ratio: float | None
     links: int
