@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 
@@ -39,11 +40,7 @@ def follow(replica: RedisServer, primary: RedisServer) -> None:
 def declare(station: Station, replica: RedisServer) -> Topology:
     """Name it in the topology as a replica of the first shard."""
 
-    async def publish(database: Database) -> Topology:
-        first = (await service.get_topology(database)).shards[0]
-        return await service.set_addresses(database, first, replace(first, replicas=(replica.url,)))
-
-    return with_database(station.database_url, publish)
+    return with_database(station.database_url, lambda base: name_replica(base, replica.url))
 
 
 def promote(station: Station, url: str = "", is_lost: bool = False) -> Promotion:
@@ -186,6 +183,100 @@ def test_promotion_is_refused_for_what_is_no_replica(
     assert refused(station, replica.url) == "move_under_way"
     with redis.Redis.from_url(replica.url) as client:
         assert client.info("replication")["role"] == "slave"
+
+
+def test_promotion_over_the_api(
+    station: Station, shards: list[RedisServer], replica: RedisServer, redis_factory: RedisFactory
+) -> None:
+    """What is refused has a code and changes nothing; a replica is named as it is shown, without its password."""
+    with redis.Redis.from_url(replica.url) as client:
+        client.config_set("requirepass", "s3cret")
+    secret = replica.url.replace("redis://", "redis://:s3cret@")
+    shown = replica.url.replace("redis://", "redis://:***@")
+    with_database(station.database_url, lambda base: name_replica(base, secret))
+
+    def ask(shard_id: str = "shard-0", **body: object) -> httpx.Response:
+        return station.client.post(f"/api/v1/shards/{shard_id}/promote", json=body)
+
+    cases: list[tuple[str, dict[str, object], int, str]] = [
+        ("shard-9", {}, 404, "shard_unknown"),
+        ("shard-0", {"replica": "nonsense"}, 422, "topology_invalid"),
+        ("shard-0", {"replica": ""}, 422, "field_value"),
+        ("shard-0", {"url": replica.url}, 422, "field_unknown"),
+        ("shard-0", {"is_lost": 1}, 422, "field_type"),
+        ("shard-1", {}, 404, "replica_unknown"),
+        ("shard-0", {"replica": shards[1].url}, 422, "replica_foreign"),
+        ("shard-0", {"replica": "redis://127.0.0.1:1"}, 503, "shard_unavailable"),
+    ]
+    for shard_id, body, status, code in cases:
+        answer = ask(shard_id, **body)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    shards[0].pause()
+    try:
+        answer = ask()
+        assert (answer.status_code, answer.json()["code"]) == (409, "primary_silent")
+    finally:
+        shards[0].resume()
+    assert with_database(station.database_url, service.get_topology).epoch == 3, "the replica was named twice"
+    answer = ask(replica=shown)
+    assert answer.json() == {"shard": "shard-0", "url": shown, "epoch": 4, "lacked": 0, "is_fenced": True}
+    assert with_database(station.database_url, service.get_topology).shards[0].url == secret
+    eventually(lambda: station.client.get("/api/v1/shards").json()["items"][0]["state"] == "complete", "it is complete")
+    with_database(station.database_url, begin_to_move)
+    assert (ask().status_code, ask().json()["code"]) == (409, "move_under_way")
+    assert "s3cret" not in station.log.read_text()
+
+
+async def name_replica(database: Database, url: str) -> Topology:
+    """Name it in the topology as the replica of the first shard."""
+    first = (await service.get_topology(database)).shards[0]
+    return await service.set_addresses(database, first, replace(first, replicas=(url,)))
+
+
+def test_promotion_that_cannot_be_published_says_what_is_left(
+    station: Station, shards: list[RedisServer], replica: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that does not end: the replica follows nobody any more, and can be promoted again when it has ended."""
+    monkeypatch.setattr(service, "LOCK_WAIT_S", 0.2)
+
+    async def run(database: Database) -> str:
+        async with database.transaction() as connection:
+            await shard_store.lock_placement_shared(connection)
+            with pytest.raises(Error) as caught:
+                await promotion.promote(database, "shard-0")
+        assert caught.value.code == "placement_busy"
+        return caught.value.message
+
+    assert "promote it again" in with_database(station.database_url, run)
+    assert promote(station).url == replica.url
+    eventually(lambda: is_trusted(replica), "the new primary is complete")
+
+
+def test_rebuilding_over_the_api(station: Station, shards: list[RedisServer], redis_factory: RedisFactory) -> None:
+    """Refused while the shard answers, and for what holds something; then the empty server is filled."""
+    station.create("https://a.example/1", code="one")
+    used, empty = redis_factory(), redis_factory()
+    with redis.Redis.from_url(used.url) as client:
+        client.set("something", "of others")
+
+    def ask(url: str) -> httpx.Response:
+        return station.client.post("/api/v1/shards/shard-0/rebuild", json={"url": url})
+
+    answer = ask(empty.url)
+    assert (answer.status_code, answer.json()["code"]) == (409, "shard_answers")
+    shards[0].kill()
+    for url, status, code in (
+        (used.url, 422, "shard_not_empty"),
+        ("nonsense", 422, "topology_invalid"),
+        ("redis://127.0.0.1:1", 422, "shard_unreachable"),
+    ):
+        answer = ask(url)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+        assert answer.json()["errors"][0]["pointer"] == "/url"
+    answer = ask(empty.url)
+    assert (answer.status_code, answer.json()) == (202, {"shard": "shard-0", "url": empty.url, "epoch": 2})
+    eventually(lambda: is_trusted(empty), "it is filled")
+    assert held_target([empty, shards[1]], "one") == "https://a.example/1"
 
 
 def rebuild(station: Station, url: str, is_lost: bool = False) -> list[Filling]:

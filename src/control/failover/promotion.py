@@ -17,6 +17,7 @@ from control.failover.handing import check_steady, fence_off, hand_over, shard_o
 from control.failover.member import Member, meet, meet_primary
 from control.projection import store
 from control.projection.publication import observe
+from control.shards import addresses
 from wire.topology import Shard, Topology
 
 # A replica is milliseconds behind. One that needs longer has lost its link, or is being filled by its primary.
@@ -37,10 +38,11 @@ class Promotion:
 async def promote(database: Database, shard_id: str, url: str = "", is_lost: bool = False) -> Promotion:
     """Make the replica at `url`, or the one that has most, the primary of the shard.
 
-    Raises Error: shard_unknown, replica_unknown, replica_foreign, replica_behind, primary_silent, move_under_way,
-    topology_changed, shard_unavailable.
+    Raises Error: shard_unknown, topology_invalid, replica_unknown, replica_foreign, replica_behind, primary_silent,
+    move_under_way, topology_changed, placement_busy, shard_unavailable.
     """
     shard = await shard_of(database, shard_id)
+    url = _named(shard, url)
     await check_steady(database)
     async with AsyncExitStack() as stack:
         primary = await meet_primary(shard_id, shard.url, is_lost)
@@ -53,9 +55,28 @@ async def promote(database: Database, shard_id: str, url: str = "", is_lost: boo
         await replica.connection.execute("REPLICAOF", "NO", "ONE")
         had = (await observe(replica.connection)).sequence
         rest = [other for other in shard.replicas if other != chosen]
-        topology = await hand_over(database, shard, chosen, rest)
+        topology = await _hand_over(database, shard, chosen, rest)
         is_fenced = primary is not None and await fence_off(database, primary)
     return Promotion(topology=topology, url=chosen, lacked=max(0, reached - had), is_fenced=is_fenced)
+
+
+def _named(shard: Shard, url: str) -> str:
+    """The address of a replica that is named as the API shows it, without its password; any other as it is."""
+    if url:
+        addresses.check(url, "/replica")
+    return next((known for known in shard.replicas if addresses.redacted(known) == url), url)
+
+
+async def _hand_over(database: Database, shard: Shard, url: str, replicas: list[str]) -> Topology:
+    """What fails here leaves a server that follows nobody any more, and a topology that does not name it."""
+    try:
+        return await hand_over(database, shard, url, replicas)
+    except Error as error:
+        raise Error(
+            error.code,
+            f"{error.message}. {addresses.redacted(url)} does not follow its primary any more: promote it again, or "
+            "make it a replica again (REPLICAOF)",
+        ) from error
 
 
 async def _choose(stack: AsyncExitStack, shard: Shard, url: str) -> tuple[str, Member]:
