@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from control.failover.replacement import Filling
 from control.shards import service
 from control.shards import store as shard_store
 from tests.control.commands import invoke
+from tests.control.heartbeats import beat
 from tests.control.station import Station, eventually, fence_of, held, held_target, is_trusted, with_database
 from tests.edge.stand import running_edge
 from tests.stack.fixtures import RedisFactory
@@ -126,6 +128,33 @@ def test_promotion_after_a_kill_under_load_loses_no_change(
     with running_edge(tmp_path / "edge", [replica.url]) as edge:
         for code, number in last.items():
             assert edge.get(f"/{code}", host="go.example").location == f"https://a.example/{number}"
+
+
+def test_who_waits_for_edges_waits_on_when_the_primary_changes(
+    station: Station, shards: list[RedisServer], replica: RedisServer
+) -> None:
+    """The shard has not left: its edges are heard at its new primary, and a late one is late there, too."""
+    shards[1].kill()  # what is created below is of the first shard, or is not projected
+    servers = [shards[0]]
+    beat(servers, "behind", sequence=0)
+    eventually(lambda: station.metric('pointsman_edges_live{shard="shard-0"}') == 1, "the edge is heard")
+    before = station.metric("pointsman_projected_total")
+
+    def create(code: str) -> dict[str, object]:
+        body = {"target": "https://a.example/", "code": code}
+        answer: dict[str, object] = station.client.post("/api/v1/links?wait=edges&wait_ms=8000", json=body).json()[
+            "edges"
+        ]
+        return answer
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = [pool.submit(create, code) for code in CODES[:10]]
+        eventually(lambda: station.metric("pointsman_projected_total") > before, "one of them is projected")
+        promote(station, replica.url)
+        found = [answer.result() for answer in answers]
+    late = [one for one in found if one["is_projected"]]
+    assert late
+    assert all(not one["is_complete"] and one["late"] == ["behind"] for one in late), late
 
 
 def test_living_primary_is_waited_for_and_fenced(

@@ -116,7 +116,10 @@ class Housekeeper:
     async def _follow(self, topology: Topology) -> None:
         wanted = {shard.id: shard.url for shard in topology.shards}
         for shard_id in [shard_id for shard_id, url in self._urls.items() if wanted.get(shard_id) != url]:
-            await self._drop(shard_id)
+            await self._leave(shard_id)
+            # One with another address has not left: who waits for its edges waits for those at the new address.
+            if shard_id not in wanted:
+                self._edges.drop(shard_id)
         for shard in topology.shards:
             if shard.id not in self._urls:
                 self._keep(shard)
@@ -128,12 +131,11 @@ class Housekeeper:
         self._background.start(f"keeper {shard.id}", keeper.run)
         self._background.start(f"edges {shard.id}", EdgeWatch(shard, edges).run)
 
-    async def _drop(self, shard_id: str) -> None:
+    async def _leave(self, shard_id: str) -> None:
         del self._urls[shard_id]
         del self.keepers[shard_id]
         await self._background.stop_one(f"keeper {shard_id}")
         await self._background.stop_one(f"edges {shard_id}")
-        self._edges.drop(shard_id)
 
     async def tidy(self, pulse: Pulse) -> None:
         """Give rows that were set aside another try; forget old notes about batches."""
