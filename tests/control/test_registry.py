@@ -211,6 +211,18 @@ def test_requests_a_second_are_of_the_last_two_heartbeats(station: Station, shar
     assert 50 < second["requests_s"] < 300
 
 
+@pytest.mark.parametrize("started_ms", [2**63, 10**17, -(10**17), -1])
+def test_worker_with_an_odd_clock_is_shown(station: Station, shards: list[RedisServer], started_ms: int) -> None:
+    """A year that no calendar has is none; the other workers are listed as ever."""
+    beat(shards, "web-1.0", started_ms=started_ms)
+    beat(shards, "web-2.0", **EDGE)
+    first, second = eventually(
+        lambda: len((found := _edges(station))["items"]) == 2 and found["items"], "both are heard"
+    )
+    assert first["started_at"] is None
+    assert second["started_at"] == "2023-11-14T22:13:20Z"
+
+
 def test_edge_of_another_build_is_named(station: Station, shards: list[RedisServer]) -> None:
     """It lives, and nothing else can be said of it."""
     with redis.Redis.from_url(shards[0].url) as client:

@@ -18,7 +18,7 @@ from control.shards.connection import ShardConnection, connect
 from control.shards.current import placement_of
 from control.shards.edges import Edges, Worker
 from control.shards.store import Held
-from control.shards.view import EdgeShardView, EdgeView, ShardState, ShardView, instant
+from control.shards.view import EdgeShardView, EdgeView, ShardState, ShardView, instant, instant_of_other
 from edge._fast import Ring
 from wire import FormatError, fence, keys
 from wire.fence import Fence
@@ -212,7 +212,7 @@ def _edge(look: Look, worker: Worker) -> EdgeView:
     return EdgeView(
         id=worker.edge_id,
         build=beat.build,
-        started_at=instant(beat.started_ms) if beat.started_ms else None,
+        started_at=instant_of_other(beat.started_ms),
         seen_at=instant(max(worker.seen_ms.values())),
         epoch=worker.epoch,
         is_current=worker.epoch >= epoch,

@@ -1,10 +1,11 @@
 """Shards and edge workers as people and programs are shown them."""
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
+_LAST_MS: Final = int(datetime.max.replace(tzinfo=UTC).timestamp() * 1000) - 1
 # unadopted: no fence holds for the process that answers; its keeper has not looked at it yet.
 ShardState = Literal["complete", "filling", "joining", "unadopted", "unreachable"]
 
@@ -80,3 +81,8 @@ class EdgeView(msgspec.Struct, frozen=True, kw_only=True):
 def instant(milliseconds: int) -> datetime:
     """A time of the wall clock."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def instant_of_other(milliseconds: int) -> datetime | None:
+    """A time by another machine's clock; None for 0, which says nothing, and for what no calendar has."""
+    return instant(milliseconds) if 0 < milliseconds <= _LAST_MS else None
