@@ -26,6 +26,7 @@ SCAN_KEYS_MAX: Final = 1_000_000
 _SCAN_COUNT: Final = 5000
 PING_INTERVAL_S: Final = 1.0
 EDGES_MAX: Final = 10_000
+NO_SEQUENCE: Final = 2**63  # above every pm:seq
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class ShardEdges:
     is_known: bool = False
     is_gone: bool = False  # the shard has left: nobody hears of its edges any more, and nobody waits for them
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _lowest: int | None = None  # the lowest sequence of a live worker, if it is known
     _probe: tuple[int, float] | None = None  # a batch number, and when it was written
     _lag_s: float = 0.0
 
@@ -46,8 +48,18 @@ class ShardEdges:
         """The live workers that have not applied the batch `number`."""
         return sorted(edge_id for edge_id, beat in self.live.items() if beat.sequence < number)
 
+    def lacks(self, number: int) -> bool:
+        """Whether there may be a live worker that has not applied the batch `number`.
+
+        Asked by everybody who waits after each heartbeat: all workers are looked at once, not once for each.
+        """
+        if self._lowest is None:
+            self._lowest = min((beat.sequence for beat in self.live.values()), default=NO_SEQUENCE)
+        return not self.is_known or self._lowest < number
+
     def take(self, edge_id: str, beat: Heartbeat | None, *, is_unread: bool = False) -> None:
         """Note a worker's heartbeat, or that it has none any more, or one that cannot be read."""
+        self._lowest = None
         self.unread.discard(edge_id)
         if beat is None:
             self.live.pop(edge_id, None)
@@ -62,6 +74,7 @@ class ShardEdges:
 
     def forget(self) -> None:
         """Nothing is known of the edges any more."""
+        self._lowest = None
         self.live.clear()
         self.seen_ms.clear()
         self.rates.clear()
@@ -72,6 +85,7 @@ class ShardEdges:
         """Wake whoever waits, and see whether the probe has arrived everywhere."""
         self.changed.set()
         self.changed = asyncio.Event()
+        self._lowest = None
         if self._probe is not None and not self.late(self._probe[0]):
             self._lag_s = now_s - self._probe[1]
             self._probe = None
@@ -177,15 +191,19 @@ class Edges:
         places = [(self.of(shard_id), number) for shard_id, number in numbers.items()]
         try:
             async with asyncio.timeout(timeout_s):
-                for edges, number in places:
-                    while not edges.is_gone and (not edges.is_known or edges.late(number)):
-                        await edges.changed.wait()
+                # From the first one again: while one shard is waited for, a worker may come to another one.
+                while behind := next((edges for edges, number in places if _is_awaited(edges, number)), None):
+                    await behind.changed.wait()
         except TimeoutError:
             pass  # said in the result
         places = [(edges, number) for edges, number in places if not edges.is_gone]
         late = {edge_id for edges, number in places for edge_id in edges.late(number)}
         live = {edge_id for edges, _ in places for edge_id in edges.live}
         return Applied(all(edges.is_known for edges, _ in places), sorted(live - late), sorted(late))
+
+
+def _is_awaited(edges: ShardEdges, number: int) -> bool:
+    return not edges.is_gone and edges.lacks(number)
 
 
 class EdgeWatch:
@@ -251,7 +269,10 @@ class EdgeWatch:
         if not dirty:
             return
         for key, data in zip(dirty, await _ask(connection, "MGET", *dirty), strict=True):
-            edge_id = key.removeprefix(keys.EDGE_PREFIX).decode()
+            name = key.removeprefix(keys.EDGE_PREFIX)
+            if not name.isascii():
+                continue  # no edge of ours has such an id
+            edge_id = name.decode()
             beat = None if data is None else _decode(data)
             self._edges.take(edge_id, beat, is_unread=data is not None and beat is None)
         self._edges.note_change(asyncio.get_running_loop().time())
