@@ -20,6 +20,7 @@ from control.failover.replacement import Filling
 from control.shards import service
 from control.shards import store as shard_store
 from tests.control.commands import invoke
+from tests.control.conftest import StationFactory
 from tests.control.heartbeats import beat
 from tests.control.station import Station, eventually, fence_of, held, held_target, is_trusted, with_database
 from tests.edge.stand import running_edge
@@ -364,6 +365,32 @@ def test_commands_say_what_they_have_done(
     answer = invoke(url, "shard", "rebuild", "shard-0", "--url", empty.url)
     assert "shard-0 is complete" in answer.stdout, answer.stderr
     assert is_trusted(empty)
+
+
+def test_edge_that_knows_no_other_shard_leaves_a_primary_that_was_silent(
+    station_factory: StationFactory, database_url: str, redis_factory: RedisFactory, tmp_path: Path
+) -> None:
+    """Stopped, given up, and continued: it takes pushes and pings as ever, and has not heard of any change since."""
+    old, new = redis_factory(), redis_factory()
+    station = station_factory(database_url, [old])
+    station.wait_trusted()
+    declare(station, new)
+    follow(new, old)
+    station.create("https://a.example/1", code="one")
+    with running_edge(tmp_path / "edge", [old.url], origin_url=database_url) as edge:
+        assert edge.get("/one", host="go.example").location == "https://a.example/1"
+        old.pause()
+        try:
+            promote(station, is_lost=True)
+            eventually(lambda: is_trusted(new), "the new primary is complete")
+        finally:
+            old.resume()
+        station.client.patch("/api/v1/links/one", json={"target": "https://a.example/2"})
+        changed = "https://a.example/2"
+        eventually(lambda: edge.get("/one", host="go.example").location == changed, "the edge has left the old primary")
+    found = fence_of(old)
+    assert found is not None
+    assert (found.epoch, found.state) == (3, "filling")
 
 
 def test_silent_primary_is_given_up_when_the_operator_says_so(
