@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from control.shards import registry
+from control.errors import Error
+from control.shards import addresses, registry
 from control.shards import service as shard_service
 from control.shards.addresses import redacted
 from control.shards.edges import Edges
@@ -172,6 +173,17 @@ def test_passwords_are_not_shown(database_url: str, shards: list[RedisServer]) -
 def test_password_is_taken_out_of_a_url(url: str, shown: str) -> None:
     """Wherever it may stand."""
     assert redacted(url) == shown
+
+
+@pytest.mark.parametrize("url", ["redis://u:s3cret/x@10.0.0.1", "redis://:s3cret#x@h", "redis://:x@h:s3cret", "s3cret"])
+def test_url_that_is_none_is_refused_without_its_password(url: str) -> None:
+    """Where a password has a "/", what stands before it passes for a port, and would be quoted."""
+    with pytest.raises(Error) as caught:
+        addresses.check(url)
+    error = caught.value
+    assert (error.code, error.__cause__) == ("topology_invalid", None)
+    assert "port" not in error.message.lower()
+    assert url in ("redis://:x@h:s3cret", "s3cret") or "s3cret" not in error.message
 
 
 def test_edges_say_what_they_do(station: Station, shards: list[RedisServer]) -> None:
