@@ -26,6 +26,7 @@ from tests.control.station import Station, eventually, fence_of, held, held_targ
 from tests.edge.stand import running_edge
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
+from wire import heartbeat, keys
 from wire.record import LinkRecord
 from wire.topology import Topology
 
@@ -391,6 +392,30 @@ def test_edge_that_knows_no_other_shard_leaves_a_primary_that_was_silent(
     found = fence_of(old)
     assert found is not None
     assert (found.epoch, found.state) == (3, "filling")
+
+
+def test_edge_that_knows_no_other_shard_hears_of_a_promotion_from_the_replica(
+    station_factory: StationFactory, database_url: str, redis_factory: RedisFactory, tmp_path: Path
+) -> None:
+    """The primary, which is dead, is the one shard: nobody else could tell the edge who has its place."""
+    old, new = redis_factory(), redis_factory()
+    station = station_factory(database_url, [old])
+    station.wait_trusted()
+    declare(station, new)
+    follow(new, old)
+    station.create("https://a.example/1", code="one")
+    with running_edge(tmp_path / "edge", [old.url], origin_url=database_url) as edge:
+        assert edge.get("/one", host="go.example").status == 302
+        old.kill()
+        epoch = promote(station).topology.epoch
+
+        def epochs() -> set[int]:
+            assert edge.get("/one", host="go.example").location == "https://a.example/1"
+            with redis.Redis.from_url(new.url) as client:
+                found: list[bytes | None] = client.mget(client.keys(keys.EDGE_PREFIX + b"*") or [b"none"])
+            return {heartbeat.decode(data).epoch for data in found if data is not None}
+
+        eventually(lambda: epochs() == {epoch}, "the edge has found the new primary")
 
 
 def test_silent_primary_is_given_up_when_the_operator_says_so(
