@@ -22,7 +22,7 @@ from control.shards import store as shard_store
 from tests.control.commands import invoke
 from tests.control.conftest import StationFactory
 from tests.control.heartbeats import beat
-from tests.control.station import Station, eventually, fence_of, held, held_target, is_trusted, with_database
+from tests.control.station import Station, eventually, fence_of, fetch, held, held_target, is_trusted, with_database
 from tests.edge.stand import running_edge
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
@@ -308,6 +308,25 @@ def test_rebuilding_over_the_api(station: Station, shards: list[RedisServer], re
     assert (answer.status_code, answer.json()) == (202, {"shard": "shard-0", "url": empty.url, "epoch": 2})
     eventually(lambda: is_trusted(empty), "it is filled")
     assert held_target([empty, shards[1]], "one") == "https://a.example/1"
+
+
+def test_replica_is_promoted_when_the_primary_died_while_it_was_adopted(
+    station: Station, shards: list[RedisServer], replica: RedisServer, redis_factory: RedisFactory
+) -> None:
+    """Nobody is called the shard's process then, so one that the topology names is known by not being another's."""
+    station.create("https://a.example/1", code="one")
+    shards[0].kill()
+    fetch(station.database_url, "UPDATE shards SET run_id = NULL WHERE id = 'shard-0'")
+    assert refused(station, redis_factory().url) == "replica_foreign"
+    assert refused(station, shards[1].url) == "replica_foreign"
+    other = redis_factory()
+    with_database(station.database_url, lambda base: name_replica(base, other.url))
+    follow(other, shards[1])
+    assert refused(station) == "replica_foreign", "named, but another shard's"
+    with_database(station.database_url, lambda base: name_replica(base, replica.url))
+    assert promote(station).url == replica.url
+    eventually(lambda: is_trusted(replica), "the new primary is complete")
+    assert held_target([replica, shards[1]], "one") == "https://a.example/1"
 
 
 def rebuild(station: Station, url: str, is_lost: bool = False) -> list[Filling]:

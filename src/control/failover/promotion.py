@@ -14,7 +14,7 @@ from typing import Final
 from control.db import Database
 from control.errors import Error
 from control.failover.handing import check_steady, fence_off, hand_over, shard_of
-from control.failover.member import Member, meet, meet_primary
+from control.failover.member import Member, is_copy_of, meet, meet_primary
 from control.projection import store
 from control.projection.publication import observe
 from control.shards import addresses
@@ -49,7 +49,7 @@ async def promote(database: Database, shard_id: str, url: str = "", is_lost: boo
         if primary is not None:
             stack.push_async_callback(primary.connection.close)
         chosen, replica = await _choose(stack, shard, url)
-        reached = await _check(database, shard, replica, primary)
+        reached = await _check(database, shard, chosen, replica, primary)
         if primary is not None and replica.role == "slave":
             reached = await _catch_up(shard_id, primary, replica)
         await replica.connection.execute("REPLICAOF", "NO", "ONE")
@@ -98,13 +98,12 @@ async def _choose(stack: AsyncExitStack, shard: Shard, url: str) -> tuple[str, M
     return max(members, key=lambda pair: pair[1].observed.sequence)
 
 
-async def _check(database: Database, shard: Shard, replica: Member, primary: Member | None) -> int:
+async def _check(database: Database, shard: Shard, url: str, replica: Member, primary: Member | None) -> int:
     """See that it is a replica of this shard; returns the highest number that PostgreSQL knows of the shard."""
     async with database.connection() as connection:
-        state = (await store.states(connection, [shard.id]))[shard.id]
+        is_copy = await is_copy_of(connection, shard, url, replica)
         highest = await store.highest_noted(connection, shard.id)
-    known = {state.run_id, "" if primary is None else primary.filled_by} - {None, ""}
-    if replica.filled_by not in known:
+    if not is_copy and not (primary is not None and replica.filled_by and replica.filled_by == primary.filled_by):
         raise Error("replica_foreign", f"what the server holds is no copy of {shard.id}: its fence is of another one")
     if primary is not None and replica.connection.run_id == primary.connection.run_id:
         raise Error("replica_foreign", f"the server is the primary of {shard.id} itself")

@@ -15,10 +15,9 @@ from control.background import Pulse
 from control.db import Database
 from control.errors import Error
 from control.failover.handing import fence_off, hand_over, shard_of
-from control.failover.member import meet
+from control.failover.member import is_copy_of, meet
 from control.failover.sentinel import Address, Watched, best
 from control.log import Logger
-from control.projection import store
 from wire.topology import Shard
 
 LOOK_INTERVAL_S: Final = 1.0
@@ -59,8 +58,8 @@ class Follower:
         member = await meet(shard.id, url)
         await member.connection.close()
         async with self._database.connection() as connection:
-            state = (await store.states(connection, [shard.id]))[shard.id]
-        if member.role != "master" or member.filled_by != state.run_id:
+            is_copy = await is_copy_of(connection, shard, url, member)
+        if member.role != "master" or not is_copy:
             raise Error("shard_unavailable", f"what sentinel names is no copy of {shard.id}, or no primary yet")
 
     async def _fence_off(self, shard: Shard) -> None:
