@@ -13,6 +13,10 @@ import pytest
 import redis
 
 from control.db import Database
+from control.dev import redis as redis_program
+from control.dev.ports import free_ports
+from control.dev.probe import answers_redis
+from control.dev.program import Program
 from control.errors import Error
 from control.failover import promotion, replacement
 from control.failover.promotion import Promotion
@@ -30,6 +34,12 @@ from wire import heartbeat, keys
 from wire.record import LinkRecord
 from wire.topology import Topology
 
+CONFIG = """port {port}
+bind 127.0.0.1
+dir {directory}
+appendonly yes
+replicaof 127.0.0.1 {primary}
+"""
 CODES = [f"c{number}" for number in range(30)]
 
 
@@ -250,7 +260,14 @@ def test_promotion_over_the_api(
         shards[0].resume()
     assert with_database(station.database_url, service.get_topology).epoch == 3, "the replica was named twice"
     answer = ask(replica=shown)
-    assert answer.json() == {"shard": "shard-0", "url": shown, "epoch": 4, "lacked": 0, "is_fenced": True}
+    assert answer.json() == {
+        "shard": "shard-0",
+        "url": shown,
+        "epoch": 4,
+        "lacked": 0,
+        "is_fenced": True,
+        "is_kept": False,
+    }
     assert with_database(station.database_url, service.get_topology).shards[0].url == secret
     eventually(lambda: station.client.get("/api/v1/shards").json()["items"][0]["state"] == "complete", "it is complete")
     with_database(station.database_url, begin_to_move)
@@ -281,6 +298,38 @@ def test_promotion_that_cannot_be_published_says_what_is_left(
     assert "promote it again" in with_database(station.database_url, run)
     assert promote(station).url == replica.url
     eventually(lambda: is_trusted(replica), "the new primary is complete")
+
+
+def test_promoted_server_stays_a_primary_when_it_is_restarted(
+    station: Station, shards: list[RedisServer], tmp_path: Path
+) -> None:
+    """Its configuration made it a replica; were that left there, it would follow the old primary again."""
+    (port,) = free_ports(1)
+    directory = tmp_path / "configured"
+    directory.mkdir()
+    path = directory / "redis.conf"
+    path.write_text(CONFIG.format(port=port, directory=directory, primary=shards[0].port))
+    program = Program(
+        name="configured",
+        command=(str(redis_program.find_binary()), str(path)),
+        log=directory / "log",
+        is_ready=lambda: answers_redis(port),
+    )
+    server = RedisServer(program, port, directory)
+    server.start()
+    try:
+        station.create("https://a.example/1", code="one")
+        declare(station, server)
+        follow(server, shards[0])
+        assert promote(station).is_kept
+        eventually(lambda: is_trusted(server), "the new primary is complete")
+        server.kill()
+        server.start()
+        with redis.Redis.from_url(server.url) as client:
+            assert client.info("replication")["role"] == "master"
+        eventually(lambda: is_trusted(server), "it is complete again")
+    finally:
+        server.close()
 
 
 def test_rebuilding_over_the_api(station: Station, shards: list[RedisServer], redis_factory: RedisFactory) -> None:

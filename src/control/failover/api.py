@@ -39,13 +39,14 @@ class PromotionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 class PromotionView(msgspec.Struct, frozen=True, kw_only=True):
     """What was done. `lacked` batches of changes were not at the replica and are written to it again; `is_fenced`: the
-    old primary answered and was told."""
+    old primary answered and was told; `is_kept`: the server has it in its configuration that it follows nobody."""
 
     shard: str
     url: str
     epoch: int
     lacked: int
     is_fenced: bool
+    is_kept: bool
 
 
 class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,6 +80,7 @@ def routes(database: Database) -> list[Route]:
                 epoch=done.topology.epoch,
                 lacked=done.lacked,
                 is_fenced=done.is_fenced,
+                is_kept=done.is_kept,
             )
         )
 

@@ -27,12 +27,14 @@ LOOK_INTERVAL_S: Final = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
-    """What was done. `is_fenced`: the old primary answered and was told; else it was dead."""
+    """What was done. `is_fenced`: the old primary answered and was told; else it was dead. `is_kept`: the server has it
+    in its configuration that it follows nobody; else it may be a replica again when it is restarted."""
 
     topology: Topology
     url: str
     lacked: int  # batches, by what the primary or PostgreSQL knew; they are projected again
     is_fenced: bool
+    is_kept: bool
 
 
 async def promote(database: Database, shard_id: str, url: str = "", is_lost: bool = False) -> Promotion:
@@ -57,7 +59,17 @@ async def promote(database: Database, shard_id: str, url: str = "", is_lost: boo
         rest = [other for other in shard.replicas if other != chosen]
         topology = await _hand_over(database, shard, chosen, rest)
         is_fenced = primary is not None and await fence_off(database, primary)
-    return Promotion(topology=topology, url=chosen, lacked=max(0, reached - had), is_fenced=is_fenced)
+        is_kept = await _keep(replica)
+    return Promotion(topology=topology, url=chosen, lacked=max(0, reached - had), is_fenced=is_fenced, is_kept=is_kept)
+
+
+async def _keep(replica: Member) -> bool:
+    """Let the server write into its configuration that it follows nobody, as Sentinel does; whether it has one."""
+    try:
+        await replica.connection.execute("CONFIG", "REWRITE")
+    except Error:
+        return False
+    return True
 
 
 def _named(shard: Shard, url: str) -> str:
