@@ -12,9 +12,16 @@ from control.log import Logger
 
 BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MAX_S: Final = 2.0
-# What passes without anybody's doing, but may last: a move takes hours.
+# What may last: a move takes hours, and a setting that names no shard lasts until it is changed. One line tells of it.
 _WAITED_FOR: Final = frozenset(
-    {"database_unavailable", "shard_unavailable", "placement_busy", "move_under_way", "topology_changed"}
+    {
+        "database_unavailable",
+        "shard_unavailable",
+        "placement_busy",
+        "move_under_way",
+        "topology_changed",
+        "shard_unknown",
+    }
 )
 # A task that is cancelled has left within milliseconds.
 CANCEL_INTERVAL_S: Final = 0.5
