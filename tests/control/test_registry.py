@@ -1,5 +1,6 @@
 """What is shown of shards and edges, by the API and by commands; and that one which does not answer holds up nobody."""
 
+import asyncio
 import re
 import time
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any
 import pytest
 import redis
 
+from control.db import Database
 from control.errors import Error
 from control.shards import addresses, registry
 from control.shards import service as shard_service
 from control.shards.addresses import redacted
-from control.shards.edges import Edges
+from control.shards.edges import EDGES_MAX, Edges
 from control.shards.registry import Registry
 from tests.control.commands import run_command
 from tests.control.conftest import StationFactory
@@ -21,6 +23,7 @@ from tests.control.station import Station, eventually, fetch, with_database
 from tests.edge.stand import running_edge
 from tests.stack.server import RedisServer
 from wire import keys
+from wire.heartbeat import Heartbeat
 from wire.topology import Shard
 
 NULL_WHEN_AWAY = ("epoch", "run_id", "links", "memory_bytes", "latency_ms", "sequence", "click_frames")
@@ -233,6 +236,25 @@ def test_worker_with_an_odd_clock_is_shown(station: Station, shards: list[RedisS
     )
     assert first["started_at"] is None
     assert second["started_at"] == "2023-11-14T22:13:20Z"
+
+
+def test_many_workers_are_listed_while_others_work(migrated_url: str) -> None:
+    """What runs on the same loop has its turn again and again: shards give a projector a second."""
+    edges = Edges()
+    for shard_id in ("a", "b", "c", "d"):
+        for number in range(EDGES_MAX):
+            edges.of(shard_id).take(str(number), Heartbeat(edge_id=str(number), build="test", epoch=1, sequence=1))
+
+    async def run(database: Database) -> float:
+        longest_s, listing = 0.0, asyncio.create_task(Registry(database, edges).workers())
+        while not listing.done():
+            began_s = time.monotonic()
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, time.monotonic() - began_s)
+        assert len(listing.result().items) == EDGES_MAX
+        return longest_s
+
+    assert with_database(migrated_url, run) < 0.4
 
 
 def test_edge_of_another_build_is_named(station: Station, shards: list[RedisServer]) -> None:

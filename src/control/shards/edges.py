@@ -149,11 +149,17 @@ class Edges:
 
     def workers(self) -> list[Worker]:
         """Every worker with a heartbeat on any shard, by id."""
-        edge_ids = {edge_id for edges in self.by_shard.values() for edge_id in edges.live}
-        return [self._worker(edge_id) for edge_id in sorted(edge_ids)]
+        return [worker for worker in map(self.worker, self.edge_ids()) if worker is not None]
 
-    def _worker(self, edge_id: str) -> Worker:
+    def edge_ids(self) -> list[str]:
+        """Their ids."""
+        return sorted({edge_id for edges in self.by_shard.values() for edge_id in edges.live})
+
+    def worker(self, edge_id: str) -> Worker | None:
+        """One of them, None if it is gone."""
         by_shard = {key: edges.live[edge_id] for key, edges in self.by_shard.items() if edge_id in edges.live}
+        if not by_shard:
+            return None
         seen_ms = {key: self.by_shard[key].seen_ms.get(edge_id, 0) for key in by_shard}
         return Worker(
             edge_id=edge_id,
