@@ -41,7 +41,8 @@ from control.config import ControlConfig
 from control.db import Database, open_database
 from control.domains import service as domains
 from control.errors import Error
-from control.failover import sentinels
+from control.failover import api as failover_api
+from control.failover import sentinel, sentinels
 from control.http import Reply, Route, call_of, header, problem_response, response_of
 from control.links import api as links_api
 from control.links import tasks as links_tasks
@@ -94,13 +95,13 @@ async def build(config: ControlConfig, log: Logger, stopping: asyncio.Event) -> 
         _tools(config, database, intake, metrics), background, retention.keep_of(config), topology_bell
     )
     driver = Driver(_move_tools(config, database, edges, metrics, log))
-    followers = [sentinels.Follower(watched, database, log) for watched in sentinels.parse(config.sentinels)]
+    followers = [sentinels.Follower(watched, database, log) for watched in sentinel.parse(config.sentinels)]
     state = system.State(
         database=database, metrics=metrics, background=background, housekeeper=housekeeper, edges=edges
     )
     routes = links_api.routes(links, acknowledgements) + projection_api.routes(database)
     routes += tags_api.routes(Tags(database)) + shards_api.routes(Registry(database, edges))
-    routes += moves_api.routes(Moves(database, driver.wake, speed_of(config)))
+    routes += moves_api.routes(Moves(database, driver.wake, speed_of(config))) + failover_api.routes(database)
     audience = Audience(database, background, metrics)
     exports = Exports(database, are_rows_kept=config.clicks_raw == "on")
     routes += clicks_api.routes(database, config.clicks_links_days)

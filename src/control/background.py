@@ -12,6 +12,17 @@ from control.log import Logger
 
 BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MAX_S: Final = 2.0
+# What may last: a move takes hours, and a setting that names no shard lasts until it is changed. One line tells of it.
+_WAITED_FOR: Final = frozenset(
+    {
+        "database_unavailable",
+        "shard_unavailable",
+        "placement_busy",
+        "move_under_way",
+        "topology_changed",
+        "shard_unknown",
+    }
+)
 # A task that is cancelled has left within milliseconds.
 CANCEL_INTERVAL_S: Final = 0.5
 
@@ -95,7 +106,7 @@ async def _keep(pulse: Pulse, run: Run) -> None:
 
 
 def _is_outage(error: Exception) -> bool:
-    """Whether `error` says that PostgreSQL or Redis is away, which is expected and logged once."""
+    """Whether `error` says that PostgreSQL or Redis is away, or busy, which is expected and logged once."""
     if isinstance(error, Error):
-        return error.code in ("database_unavailable", "shard_unavailable")
+        return error.code in _WAITED_FOR
     return isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError)

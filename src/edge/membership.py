@@ -105,6 +105,7 @@ class Membership:
         shard.replicas = Replicas(
             described.id,
             shard.progress,
+            self._listener.on_document,
             config=self._config,
             counters=self._counters,
             edge_id=self._edge_id,

@@ -8,6 +8,7 @@ What a replica says is believed only
   newer topology than the one held;
 - if it cannot be older than replica_ms, by its pm:seq (`progress.py`): a replica that lost its primary an hour ago
   answers as promptly as any.
+What it says of the topology is heard all the same: where there is no other shard, nobody else tells of a promotion.
 An absence is never believed: the link may be one that did not come over any more. No change is pushed from here, so L1
 keeps nothing of it. A worker that has not yet known the primary believes no replica.
 
@@ -31,7 +32,7 @@ from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
 from edge.progress import Progress
 from edge.session import Session, ShardError, Timeouts, connect, greeting
-from edge.verdict import judge
+from edge.verdict import epoch_of, judge
 from wire import keys
 
 log = structlog.get_logger("edge.replicas")
@@ -42,6 +43,8 @@ RECONNECT_MS_MAX: Final = 2000
 PENDING_MAX: Final = 1024
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+# Gets a document's key and the document.
+OnDocument = Callable[[bytes, bytes], None]
 # Gets for each key its record, None where the replica's word is not enough.
 OnRecords = Callable[[Sequence[bytes | None]], None]
 
@@ -61,10 +64,19 @@ class Replicas:
     """Those of one shard, as one worker sees them. `progress` is what the worker knows of their primary."""
 
     def __init__(
-        self, shard_id: str, progress: Progress, *, config: EdgeConfig, counters: Counters, edge_id: str, spawn: Spawn
+        self,
+        shard_id: str,
+        progress: Progress,
+        on_document: OnDocument,
+        *,
+        config: EdgeConfig,
+        counters: Counters,
+        edge_id: str,
+        spawn: Spawn,
     ) -> None:
         self._shard_id = shard_id
         self._progress = progress
+        self._on_document = on_document
         self._config = config
         self._counters = counters
         self._edge_id = edge_id
@@ -80,7 +92,9 @@ class Replicas:
             task.cancel()
         for url in wanted:
             if url not in self._open:
-                replica = Replica(self._shard_id, url, self._progress, self._config, self._counters)
+                replica = Replica(
+                    self._shard_id, url, self._progress, self._on_document, config=self._config, counters=self._counters
+                )
                 self._open[url] = replica, self._spawn(replica.run(self._edge_id))
 
     @property
@@ -106,10 +120,21 @@ class Replicas:
 class Replica:
     """One session, made again when it ends."""
 
-    def __init__(self, shard_id: str, url: str, progress: Progress, config: EdgeConfig, counters: Counters) -> None:
+    def __init__(
+        self,
+        shard_id: str,
+        url: str,
+        progress: Progress,
+        on_document: OnDocument,
+        *,
+        config: EdgeConfig,
+        counters: Counters,
+    ) -> None:
         self._shard_id = shard_id
         self._url = url
         self._progress = progress
+        self._on_document = on_document
+        self._asked_under: bytes | None = None  # the fence of a newer topology, which was asked for
         self._config = config
         self._counters = counters
         self._breaker = Breaker()
@@ -154,6 +179,7 @@ class Replica:
     def _on_end(self, session: Session) -> None:
         if session is self._session:
             self._session = None
+            self._asked_under = None
             if self._is_greeted:
                 self._breaker.on_failure(monotonic_ms())
 
@@ -196,6 +222,8 @@ class Replica:
             return
         self._breaker.on_reply(monotonic_ms())
         fence, sequence, *records = reply
+        if fence != self._asked_under and epoch_of(fence) > lookup.epoch:
+            self._ask_topology(fence)
         if self._is_believed(fence, sequence, lookup.epoch):
             lookup.on_records(records)
         else:
@@ -210,6 +238,16 @@ class Replica:
             return False
         age_ms = self._progress.age_ms(int(sequence), monotonic_ms())
         return age_ms is not None and age_ms <= self._config.replica_ms
+
+    def _ask_topology(self, fence: bytes) -> None:
+        """Once for each fence: many look-ups may meet it, and the document may be none that this build can read."""
+        if self._session is not None:
+            self._asked_under = fence
+            self._session.send(("GET", keys.TOPOLOGY), self._on_topology)
+
+    def _on_topology(self, reply: Any) -> None:
+        if isinstance(reply, bytes):
+            self._on_document(keys.TOPOLOGY, reply)
 
     def _on_given_up(self, lookup: Lookup) -> None:
         lookup.is_given_up = True

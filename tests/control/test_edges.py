@@ -1,6 +1,7 @@
 """Edge workers as all shards tell them, and waiting for those of several shards."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -8,6 +9,7 @@ import redis
 import structlog
 
 from control.background import Background
+from control.projection.acknowledgement import WAITS_MAX
 from control.shards.edges import EDGES_MAX, Edges, EdgeWatch, ShardEdges
 from tests.control.station import DEADLINE_S, shard_list
 from tests.stack.server import RedisServer
@@ -92,6 +94,51 @@ def test_edges_of_both_shards_are_waited_for() -> None:
     asyncio.run(run())
 
 
+def test_edge_that_comes_while_another_shard_is_waited_for_is_waited_for() -> None:
+    """It is late at a shard of which all others were there already; its time is not over yet."""
+
+    async def run() -> None:
+        old, new = _known(a=_beat("a", 5)), _known(a=_beat("a", 1))
+        edges = _edges(old=old, new=new)
+        waiting = asyncio.create_task(edges.wait({"old": 5, "new": 3}, DEADLINE_S))
+        await asyncio.sleep(0)
+        old.take("b", _beat("b", 0))
+        old.note_change(0.0)
+        new.take("a", _beat("a", 3))
+        new.note_change(0.0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        old.take("b", _beat("b", 5))
+        old.note_change(0.0)
+        applied = await waiting
+        assert (applied.is_known, applied.acknowledged, applied.late) == (True, ["a", "b"], [])
+
+    asyncio.run(run())
+
+
+def test_many_who_wait_for_many_edges_leave_the_loop_to_others() -> None:
+    """A heartbeat wakes all of them; that they look at all workers each would take seconds."""
+
+    async def run() -> None:
+        live = _known(**{str(number): _beat(str(number), 5) for number in range(EDGES_MAX)})
+        edges = _edges(only=live)
+        waits = [asyncio.create_task(edges.wait({"only": 6}, DEADLINE_S)) for _ in range(WAITS_MAX)]
+        await asyncio.sleep(0)
+        began_s = time.monotonic()
+        for _ in range(10):
+            live.take("0", _beat("0", 6))
+            live.note_change(0.0)
+            await asyncio.sleep(0)
+        assert time.monotonic() - began_s < 2.0
+        live.forget()
+        live.is_known = True
+        live.note_change(0.0)
+        assert all(applied.is_known and not applied.late for applied in await asyncio.gather(*waits))
+
+    asyncio.run(run())
+
+
 def test_shard_whose_edges_are_not_known_is_waited_for_until_it_leaves() -> None:
     """There may be edges of which nobody has heard; when the shard leaves the topology, they do not matter."""
 
@@ -119,6 +166,29 @@ async def _eventually(check: Callable[[], object], what: str) -> None:
         while not check():  # noqa: ASYNC110  (another process gives no signal)
             await asyncio.sleep(0.005)
     assert check(), what
+
+
+def test_keys_that_are_no_edges_hold_up_nobody(shards: list[RedisServer]) -> None:
+    """Names that are no text, values of another kind, documents that say nothing sensible; and after a flush."""
+
+    async def run() -> None:
+        with redis.Redis.from_url(shards[0].url) as client:
+            client.set(keys.EDGE_PREFIX + b"\xff\xfe", b"x")
+            client.set(keys.EDGE_PREFIX + "straße".encode(), heartbeat.encode(_beat("a", 1)))
+            client.hset(keys.EDGE_PREFIX + b"hash", "a", "b")
+            for number, data in enumerate((b"", b"2", b"2[]", b"2{}", b"2" + b"[" * 5000, b"\xff")):
+                client.set(keys.edge_key(f"odd-{number}"), data)
+            client.set(keys.edge_key("good"), heartbeat.encode(_beat("good", 1)))
+            async with _watching(shards[:1]) as edges:
+                await _eventually(lambda: edges.of("shard-0").is_known, "known")
+                assert list(edges.of("shard-0").live) == ["good"]
+                assert edges.of("shard-0").unread == {f"odd-{number}" for number in range(6)}
+                client.flushall()
+                await _eventually(lambda: not edges.workers() and not edges.of("shard-0").unread, "all are gone")
+                client.set(keys.edge_key("good"), heartbeat.encode(_beat("good", 2)))
+                await _eventually(edges.workers, "heard again")
+
+    asyncio.run(run())
 
 
 def test_workers_come_and_go_as_the_shards_say(shards: list[RedisServer]) -> None:

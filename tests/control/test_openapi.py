@@ -46,6 +46,8 @@ def test_document_has_every_operation(document: dict[str, Any]) -> None:
         ("delete", "/api/v1/shards/{id}"),
         ("patch", "/api/v1/shards/{id}"),
         ("post", "/api/v1/shards/{id}/replace"),
+        ("post", "/api/v1/shards/{id}/promote"),
+        ("post", "/api/v1/shards/{id}/rebuild"),
         ("get", "/api/v1/edges"),
         ("get", "/api/v1/moves"),
         ("get", "/api/v1/moves/{id}"),

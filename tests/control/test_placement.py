@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from control.db import Database
+from control.db import POOL_SIZE_MAX, Database
 from control.errors import Error
 from control.projection import store as projection_store
 from control.shards import service, store
@@ -103,6 +103,26 @@ def test_topology_is_refused_when_batches_do_not_end(migrated_url: str, monkeypa
                 change.result()
         async with database.connection() as connection:
             assert await store.current_epoch(connection) == 0
+
+    with_database(migrated_url, run)
+
+
+def test_many_who_wait_for_batches_leave_the_database_to_others(migrated_url: str) -> None:
+    """As many as the pool has connections, while a batch does not end: whoever else needs one gets it."""
+
+    async def change(database: Database) -> None:
+        async with service.placement_locked(database):
+            pass
+
+    async def run(database: Database) -> None:
+        async with database.transaction() as batch:
+            await store.lock_placement_shared(batch)
+            changes = [asyncio.create_task(change(database)) for _ in range(POOL_SIZE_MAX)]
+            for _ in range(20):
+                async with database.connection() as connection:
+                    assert await connection.fetchval("SELECT 1") == 1
+            assert not any(task.done() for task in changes)
+        await asyncio.gather(*changes)
 
     with_database(migrated_url, run)
 

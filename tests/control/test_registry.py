@@ -1,5 +1,6 @@
 """What is shown of shards and edges, by the API and by commands; and that one which does not answer holds up nobody."""
 
+import asyncio
 import re
 import time
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 import pytest
 import redis
 
-from control.shards import registry
+from control.db import Database
+from control.errors import Error
+from control.shards import addresses, registry
 from control.shards import service as shard_service
 from control.shards.addresses import redacted
-from control.shards.edges import Edges
+from control.shards.edges import EDGES_MAX, Edges
 from control.shards.registry import Registry
 from tests.control.commands import run_command
 from tests.control.conftest import StationFactory
@@ -20,6 +23,7 @@ from tests.control.station import Station, eventually, fetch, with_database
 from tests.edge.stand import running_edge
 from tests.stack.server import RedisServer
 from wire import keys
+from wire.heartbeat import Heartbeat
 from wire.topology import Shard
 
 NULL_WHEN_AWAY = ("epoch", "run_id", "links", "memory_bytes", "latency_ms", "sequence", "click_frames")
@@ -174,6 +178,17 @@ def test_password_is_taken_out_of_a_url(url: str, shown: str) -> None:
     assert redacted(url) == shown
 
 
+@pytest.mark.parametrize("url", ["redis://u:s3cret/x@10.0.0.1", "redis://:s3cret#x@h", "redis://:x@h:s3cret", "s3cret"])
+def test_url_that_is_none_is_refused_without_its_password(url: str) -> None:
+    """Where a password has a "/", what stands before it passes for a port, and would be quoted."""
+    with pytest.raises(Error) as caught:
+        addresses.check(url)
+    error = caught.value
+    assert (error.code, error.__cause__) == ("topology_invalid", None)
+    assert "port" not in error.message.lower()
+    assert url in ("redis://:x@h:s3cret", "s3cret") or "s3cret" not in error.message
+
+
 def test_edges_say_what_they_do(station: Station, shards: list[RedisServer]) -> None:
     """Every member; lag is what the shard is ahead, per shard; one that is behind the topology is not current."""
     beat(shards, "web-1.0", sequence=10**9, **EDGE)
@@ -197,6 +212,49 @@ def test_edges_say_what_they_do(station: Station, shards: list[RedisServer]) -> 
     assert (place["id"], place["epoch"], place["sequence"]) == ("shard-0", 0, 0)
     assert place["lag"] == _shards(station)[0]["sequence"] > 0
     assert [item["edges"] for item in _shards(station)] == [2, 1]
+
+
+def test_requests_a_second_are_of_the_last_two_heartbeats(station: Station, shards: list[RedisServer]) -> None:
+    """Null at first; then by the time that control has measured, whatever was counted before."""
+    beat(shards, "web-1.0", requests=1_000_000)
+    (first,) = eventually(lambda: _edges(station)["items"], "it is heard")
+    assert first["requests_s"] is None
+    began_s = time.monotonic()
+    eventually(lambda: time.monotonic() - began_s > 1.0, "a second has passed")
+    beat(shards, "web-1.0", requests=1_000_300)
+    (second,) = eventually(lambda: (found := _edges(station)["items"])[0]["requests_s"] and found, "it is heard again")
+    assert 50 < second["requests_s"] < 300
+
+
+@pytest.mark.parametrize("started_ms", [2**63, 10**17, -(10**17), -1])
+def test_worker_with_an_odd_clock_is_shown(station: Station, shards: list[RedisServer], started_ms: int) -> None:
+    """A year that no calendar has is none; the other workers are listed as ever."""
+    beat(shards, "web-1.0", started_ms=started_ms)
+    beat(shards, "web-2.0", **EDGE)
+    first, second = eventually(
+        lambda: len((found := _edges(station))["items"]) == 2 and found["items"], "both are heard"
+    )
+    assert first["started_at"] is None
+    assert second["started_at"] == "2023-11-14T22:13:20Z"
+
+
+def test_many_workers_are_listed_while_others_work(migrated_url: str) -> None:
+    """What runs on the same loop has its turn again and again: shards give a projector a second."""
+    edges = Edges()
+    for shard_id in ("a", "b", "c", "d"):
+        for number in range(EDGES_MAX):
+            edges.of(shard_id).take(str(number), Heartbeat(edge_id=str(number), build="test", epoch=1, sequence=1))
+
+    async def run(database: Database) -> float:
+        longest_s, listing = 0.0, asyncio.create_task(Registry(database, edges).workers())
+        while not listing.done():
+            began_s = time.monotonic()
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, time.monotonic() - began_s)
+        assert len(listing.result().items) == EDGES_MAX
+        return longest_s
+
+    assert with_database(migrated_url, run) < 0.4
 
 
 def test_edge_of_another_build_is_named(station: Station, shards: list[RedisServer]) -> None:

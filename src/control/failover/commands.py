@@ -28,6 +28,8 @@ def promote(shard_id: str, url: str, is_lost: bool) -> None:
         click.echo(f"{done.lacked} batches of changes were not there yet; control writes them again")
     if done.is_fenced:
         click.echo("the old primary is fenced; stop it, or make it a replica of the new one")
+    if not done.is_kept:
+        click.echo("the new one could not write it into its configuration: take replicaof out of that, if it is there")
 
 
 @click.command()

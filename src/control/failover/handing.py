@@ -9,7 +9,6 @@ from control.failover.member import Member
 from control.projection import publication
 from control.shards import service
 from control.shards import store as shard_store
-from wire.fence import Fence
 from wire.topology import Shard, Topology
 
 
@@ -40,15 +39,10 @@ async def hand_over(database: Database, before: Shard, url: str, replicas: Seque
 
 
 async def fence_off(database: Database, primary: Member) -> bool:
-    """Leave the topology in force and its epoch at a primary that is given up; whether that was possible.
-
-    Edges that are still connected to it believe none of its answers from then on, and learn there whom to ask.
-    """
+    """Tell edges at a primary that is given up; whether that was possible. Its keeper tries, too (`Former`)."""
     async with database.connection() as connection:
         published = await publication.read_published(connection)
-    fence = Fence(epoch=published.topology.epoch, state="filling", run_id=primary.connection.run_id)
     try:
-        observed = await publication.observe(primary.connection)
-        return await publication.replace(primary.connection, observed, published, fence)
+        return await publication.give_up(primary.connection, published)
     except Error:
         return False  # it has died meanwhile, or was made a replica and takes no writes

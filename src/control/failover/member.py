@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+from control.db import Connection
 from control.errors import Error
 from control.moves.observation import is_refused
-from control.projection import publication
+from control.projection import publication, store
 from control.projection.decision import Observed
 from control.projection.shard_writer import connect_writer
 from control.shards.connection import ShardConnection
+from wire.topology import Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,20 @@ async def meet_primary(shard_id: str, url: str, is_lost: bool) -> Member | None:
             f"the primary of {shard_id} does not answer ({error.message}), but it may be alive for edges; stop it, or "
             "say that it is lost with --lost",
         ) from error
+
+
+async def is_copy_of(connection: Connection, shard: Shard, url: str, member: Member) -> bool:
+    """Whether what the server at `url` holds is the shard's, by the fence that came with it.
+
+    While a process is being adopted none is called the shard's. If it dies then, a server which the topology names as a
+    replica is known by what it is not: another shard's.
+    """
+    states = await store.all_states(connection)
+    own = states[shard.id].run_id
+    if own is not None:
+        return member.filled_by == own
+    others = {state.run_id for state in states.values()}
+    return url in shard.replicas and member.filled_by not in ("", *others)
 
 
 def _fields(info: bytes | str) -> dict[str, str]:

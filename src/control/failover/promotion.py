@@ -14,9 +14,10 @@ from typing import Final
 from control.db import Database
 from control.errors import Error
 from control.failover.handing import check_steady, fence_off, hand_over, shard_of
-from control.failover.member import Member, meet, meet_primary
+from control.failover.member import Member, is_copy_of, meet, meet_primary
 from control.projection import store
 from control.projection.publication import observe
+from control.shards import addresses
 from wire.topology import Shard, Topology
 
 # A replica is milliseconds behind. One that needs longer has lost its link, or is being filled by its primary.
@@ -26,36 +27,68 @@ LOOK_INTERVAL_S: Final = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
-    """What was done. `is_fenced`: the old primary answered and was told; else it was dead."""
+    """What was done. `is_fenced`: the old primary answered and was told; else it was dead. `is_kept`: the server has it
+    in its configuration that it follows nobody; else it may be a replica again when it is restarted."""
 
     topology: Topology
     url: str
     lacked: int  # batches, by what the primary or PostgreSQL knew; they are projected again
     is_fenced: bool
+    is_kept: bool
 
 
 async def promote(database: Database, shard_id: str, url: str = "", is_lost: bool = False) -> Promotion:
     """Make the replica at `url`, or the one that has most, the primary of the shard.
 
-    Raises Error: shard_unknown, replica_unknown, replica_foreign, replica_behind, primary_silent, move_under_way,
-    topology_changed, shard_unavailable.
+    Raises Error: shard_unknown, topology_invalid, replica_unknown, replica_foreign, replica_behind, primary_silent,
+    move_under_way, topology_changed, placement_busy, shard_unavailable.
     """
     shard = await shard_of(database, shard_id)
+    url = _named(shard, url)
     await check_steady(database)
     async with AsyncExitStack() as stack:
         primary = await meet_primary(shard_id, shard.url, is_lost)
         if primary is not None:
             stack.push_async_callback(primary.connection.close)
         chosen, replica = await _choose(stack, shard, url)
-        reached = await _check(database, shard, replica, primary)
+        reached = await _check(database, shard, chosen, replica, primary)
         if primary is not None and replica.role == "slave":
             reached = await _catch_up(shard_id, primary, replica)
         await replica.connection.execute("REPLICAOF", "NO", "ONE")
         had = (await observe(replica.connection)).sequence
         rest = [other for other in shard.replicas if other != chosen]
-        topology = await hand_over(database, shard, chosen, rest)
+        topology = await _hand_over(database, shard, chosen, rest)
         is_fenced = primary is not None and await fence_off(database, primary)
-    return Promotion(topology=topology, url=chosen, lacked=max(0, reached - had), is_fenced=is_fenced)
+        is_kept = await _keep(replica)
+    return Promotion(topology=topology, url=chosen, lacked=max(0, reached - had), is_fenced=is_fenced, is_kept=is_kept)
+
+
+async def _keep(replica: Member) -> bool:
+    """Let the server write into its configuration that it follows nobody, as Sentinel does; whether it has one."""
+    try:
+        await replica.connection.execute("CONFIG", "REWRITE")
+    except Error:
+        return False
+    return True
+
+
+def _named(shard: Shard, url: str) -> str:
+    """The address of a replica that is named as the API shows it, without its password; any other as it is."""
+    if url:
+        addresses.check(url, "/replica")
+    return next((known for known in shard.replicas if addresses.redacted(known) == url), url)
+
+
+async def _hand_over(database: Database, shard: Shard, url: str, replicas: list[str]) -> Topology:
+    """What fails here leaves a server that follows nobody any more, and a topology that does not name it."""
+    try:
+        return await hand_over(database, shard, url, replicas)
+    except Error as error:
+        raise Error(
+            error.code,
+            f"{error.message}. {addresses.redacted(url)} does not follow its primary any more: promote it again, or "
+            "make it a replica again (REPLICAOF)",
+        ) from error
 
 
 async def _choose(stack: AsyncExitStack, shard: Shard, url: str) -> tuple[str, Member]:
@@ -77,13 +110,12 @@ async def _choose(stack: AsyncExitStack, shard: Shard, url: str) -> tuple[str, M
     return max(members, key=lambda pair: pair[1].observed.sequence)
 
 
-async def _check(database: Database, shard: Shard, replica: Member, primary: Member | None) -> int:
+async def _check(database: Database, shard: Shard, url: str, replica: Member, primary: Member | None) -> int:
     """See that it is a replica of this shard; returns the highest number that PostgreSQL knows of the shard."""
     async with database.connection() as connection:
-        state = (await store.states(connection, [shard.id]))[shard.id]
+        is_copy = await is_copy_of(connection, shard, url, replica)
         highest = await store.highest_noted(connection, shard.id)
-    known = {state.run_id, "" if primary is None else primary.filled_by} - {None, ""}
-    if replica.filled_by not in known:
+    if not is_copy and not (primary is not None and replica.filled_by and replica.filled_by == primary.filled_by):
         raise Error("replica_foreign", f"what the server holds is no copy of {shard.id}: its fence is of another one")
     if primary is not None and replica.connection.run_id == primary.connection.run_id:
         raise Error("replica_foreign", f"the server is the primary of {shard.id} itself")

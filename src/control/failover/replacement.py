@@ -11,10 +11,11 @@ from typing import Final
 
 from control.db import Database
 from control.errors import Error
-from control.failover.handing import fence_off, hand_over, shard_of
+from control.failover.handing import hand_over, shard_of
 from control.failover.member import meet_primary
 from control.moves import candidate
 from control.projection import store
+from control.shards import addresses
 from control.shards import store as shard_store
 from control.shards.connection import ShardConnection, connect
 from control.shards.current import placement_of
@@ -38,8 +39,11 @@ async def replace_lost(
 ) -> Topology:
     """Publish the empty server at `url` as the shard; nothing changes if it is that already.
 
-    Raises Error: shard_unknown, shard_unreachable, shard_not_empty, topology_invalid, primary_silent, move_under_way.
+    Raises Error: shard_unknown, shard_unreachable, shard_not_empty, shard_answers, topology_invalid, primary_silent,
+    move_under_way, topology_changed, placement_busy.
     """
+    for address, pointer in ((url, "/url"), *((replica, "/replicas") for replica in replicas)):
+        addresses.check(address, pointer)
     shard = await shard_of(database, shard_id)
     if url == shard.url:
         return await hand_over(database, shard, url, replicas or shard.replicas)
@@ -53,14 +57,14 @@ async def replace_lost(
             pointer="/url",
         )
     primary = await meet_primary(shard_id, shard.url, is_lost)
-    try:
-        topology = await hand_over(database, shard, url, replicas)
-        if primary is not None:
-            await fence_off(database, primary)
-    finally:
-        if primary is not None:
-            await primary.connection.close()
-    return topology
+    if primary is not None:
+        await primary.connection.close()
+        raise Error(
+            "shard_answers",
+            f"{shard_id} answers at {addresses.redacted(shard.url)}: `pointsman shard replace` copies it first; if it "
+            "is of no use, stop it",
+        )
+    return await hand_over(database, shard, url, replicas)
 
 
 async def follow_filling(database: Database, shard_id: str, on_look: Callable[[Filling], None]) -> None:

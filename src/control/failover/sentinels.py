@@ -1,58 +1,26 @@
 """Following Redis Sentinel: where it says that a shard's primary is, the topology soon says so, too.
 
-Sentinel is asked once a second; its message of a switch (+switch-master) would come no sooner than the answers to
-that matter, and could be lost. What it says is looked at before it is believed: a sentinel that was cut off names the
+Sentinels are asked once a second; their message of a switch (+switch-master) would come no sooner than the answers to
+that matter, and could be lost. What they say is looked at before it is believed: a sentinel that was cut off names the
 primary of before, and one that is set up wrongly somebody else's.
 """
 
 import asyncio
-import re
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
-
-import redis.exceptions
-from redis.asyncio.sentinel import Sentinel
 
 from control.background import Pulse
 from control.db import Database
 from control.errors import Error
 from control.failover.handing import fence_off, hand_over, shard_of
-from control.failover.member import meet
+from control.failover.member import is_copy_of, meet
+from control.failover.sentinel import Address, Watched, best
 from control.log import Logger
-from control.projection import store
 from wire.topology import Shard
 
 LOOK_INTERVAL_S: Final = 1.0
-REPLY_TIMEOUT_S: Final = 1.0
-_WATCHED: Final = re.compile(r"([a-z0-9-]+)=([^/=;]+)/([^/=;,]+)")
-_ADDRESS: Final = re.compile(r"([^:\s]+):(\d{1,5})")
-
-Address = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """A shard, the name under which sentinels know it, and the sentinels."""
-
-    shard_id: str
-    name: str
-    sentinels: tuple[Address, ...]
-
-
-def parse(text: str) -> list[Watched]:
-    """What POINTSMAN_SENTINELS says: `shard-0=host:26379,host:26379/name;…`; raises Error("setting_invalid")."""
-    return [_parse_one(part.strip()) for part in text.split(";") if part.strip()]
-
-
-def _parse_one(text: str) -> Watched:
-    found = _WATCHED.fullmatch(text)
-    addresses = [_ADDRESS.fullmatch(item.strip()) for item in found[2].split(",")] if found else [None]
-    if found is None or not all(addresses):
-        raise Error("setting_invalid", f"POINTSMAN_SENTINELS: {text!r} is not like shard-0=host:26379,host:26379/name")
-    return Watched(found[1], found[3], tuple((one[1], int(one[2])) for one in addresses if one))
 
 
 class Follower:
@@ -65,28 +33,11 @@ class Follower:
 
     async def run(self, pulse: Pulse) -> None:
         """Look until cancelled; called again by Background."""
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            list(self._watched.sentinels),
-            sentinel_kwargs={"socket_timeout": REPLY_TIMEOUT_S, "socket_connect_timeout": REPLY_TIMEOUT_S},
-        )
-        try:
-            while True:
-                await self._follow(*await self._ask(sentinel))
-                pulse.beat()
-                await asyncio.sleep(LOOK_INTERVAL_S)
-        finally:
-            for client in sentinel.sentinels:
-                await client.aclose()
-
-    async def _ask(self, sentinel: Sentinel) -> tuple[Address, list[Address]]:
-        """Where the primary is and where its replicas are, by the first sentinel that knows a primary that works."""
-        name = self._watched.name
-        try:
-            primary = await sentinel.discover_master(name)
-            replicas: list[dict[str, Any]] = await sentinel.sentinels[0].sentinel_slaves(name)
-        except redis.exceptions.RedisError as error:
-            raise Error("shard_unavailable", f"no sentinel names a primary of {name}: {error}") from error
-        return (primary[0], int(primary[1])), sorted((item["ip"], int(item["port"])) for item in replicas)
+        while True:
+            outlook = await best(self._watched.name, self._watched.urls)
+            await self._follow(outlook.primary, outlook.replicas)
+            pulse.beat()
+            await asyncio.sleep(LOOK_INTERVAL_S)
 
     async def _follow(self, primary: Address, replicas: Sequence[Address]) -> None:
         shard = await shard_of(self._database, self._watched.shard_id)
@@ -107,8 +58,8 @@ class Follower:
         member = await meet(shard.id, url)
         await member.connection.close()
         async with self._database.connection() as connection:
-            state = (await store.states(connection, [shard.id]))[shard.id]
-        if member.role != "master" or member.filled_by != state.run_id:
+            is_copy = await is_copy_of(connection, shard, url, member)
+        if member.role != "master" or not is_copy:
             raise Error("shard_unavailable", f"what sentinel names is no copy of {shard.id}, or no primary yet")
 
     async def _fence_off(self, shard: Shard) -> None:

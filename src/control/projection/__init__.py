@@ -7,6 +7,7 @@ It is a feature of its own, not a part of links or shards: it reads links, write
 - `keeper.Keeper`, one a shard, watches the Redis process behind it, brings it the documents and the fence of each
   epoch (`publication.py`), and repairs it when it has lost something or was replaced (`recovery.py`, decided by
   `decision.py`).
+- `former.py` looks for the process that a shard had before its address was changed, and fences it.
 - `notes.py` keeps which batch wrote which version, for as long as a shard may have to be told again.
 - `full.py` writes all links, for an empty shard or `pointsman project --all`.
 

@@ -49,10 +49,12 @@ class Keeper:
         self._probed_s = 0.0
         self.need: Need = "nothing"
         self.is_complete = False
+        self.run_id = ""  # of the process that answered last
 
     async def run(self, pulse: Pulse) -> None:
         """Watch over one connection until it breaks; called again by Background."""
         connection = await connect_writer(self._shard.id, self._shard.url)
+        self.run_id = connection.run_id
         try:
             while True:
                 changed = self._bell.listen()

@@ -88,6 +88,15 @@ async def replace(shard: ShardConnection, observed: Observed, published: Publish
     )
 
 
+async def give_up(shard: ShardConnection, published: Published) -> bool:
+    """Leave the documents and a fence of their epoch at a process that is given up; False if somebody was faster.
+
+    Edges that are still connected to it believe none of its answers from then on, and learn there whom to ask.
+    """
+    fence = Fence(epoch=published.topology.epoch, state="filling", run_id=shard.run_id)
+    return await replace(shard, await observe(shard), published, fence)
+
+
 def _decode_fence(data: bytes | None) -> Fence | None:
     if data is None:
         return None

@@ -100,6 +100,12 @@ async def states(connection: Connection, shard_ids: Sequence[str]) -> dict[str, 
     return {row["id"]: ShardState(**row) for row in rows}
 
 
+async def all_states(connection: Connection) -> dict[str, ShardState]:
+    """The state of every shard that is known."""
+    rows = await connection.fetch(f"SELECT {_STATE} FROM shards")  # noqa: S608 (constant)
+    return {row["id"]: ShardState(**row) for row in rows}
+
+
 async def highest_noted(connection: Connection, shard_id: str) -> int:
     """The highest batch number of which there is a note for the shard; 0 without any."""
     number: int = await connection.fetchval("SELECT coalesce(max(seq), 0) FROM projected WHERE shard_id = $1", shard_id)

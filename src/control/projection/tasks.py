@@ -11,6 +11,7 @@ from control.bell import Bell, heard
 from control.db import Connection, Database
 from control.projection import notes, store
 from control.projection.batch import BATCH_ROWS_MAX, BatchResult, project_ready
+from control.projection.former import Former
 from control.projection.keeper import Keeper, Tools
 from control.projection.writers import Writers
 from control.shards import store as shard_store
@@ -116,7 +117,13 @@ class Housekeeper:
     async def _follow(self, topology: Topology) -> None:
         wanted = {shard.id: shard.url for shard in topology.shards}
         for shard_id in [shard_id for shard_id, url in self._urls.items() if wanted.get(shard_id) != url]:
-            await self._drop(shard_id)
+            url, run_id = await self._leave(shard_id)
+            if shard_id not in wanted:
+                self._edges.drop(shard_id)
+            # One with another address has not left: who waits for its edges waits for those at the new address.
+            elif run_id:
+                former = Former(shard_id, url, run_id, self._database)
+                self._background.start(f"former {shard_id}", former.run)
         for shard in topology.shards:
             if shard.id not in self._urls:
                 self._keep(shard)
@@ -128,12 +135,14 @@ class Housekeeper:
         self._background.start(f"keeper {shard.id}", keeper.run)
         self._background.start(f"edges {shard.id}", EdgeWatch(shard, edges).run)
 
-    async def _drop(self, shard_id: str) -> None:
-        del self._urls[shard_id]
-        del self.keepers[shard_id]
+    async def _leave(self, shard_id: str) -> tuple[str, str]:
+        """End what is done for a shard at its address; returns that, and the run id of the process that was there."""
+        url = self._urls.pop(shard_id)
+        run_id = self.keepers.pop(shard_id).run_id
         await self._background.stop_one(f"keeper {shard_id}")
         await self._background.stop_one(f"edges {shard_id}")
-        self._edges.drop(shard_id)
+        await self._background.stop_one(f"former {shard_id}")
+        return url, run_id
 
     async def tidy(self, pulse: Pulse) -> None:
         """Give rows that were set aside another try; forget old notes about batches."""

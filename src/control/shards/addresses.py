@@ -18,8 +18,14 @@ def check(url: str, pointer: str | None = None) -> None:
     """Raise Error("topology_invalid") for what is no URL of a Redis."""
     try:
         raw_connection(url, protocol=3)
-    except (ValueError, TypeError, RedisError) as error:  # TypeError: a parameter that there is not
-        raise Error("topology_invalid", f"{redacted(url)} is no redis URL: {error}", pointer=pointer) from error
+    except (ValueError, TypeError, RedisError):  # TypeError: a parameter that there is not
+        # Nothing of the error: it quotes what stands where a port should: the beginning of a password that has a "/".
+        raise Error(
+            "topology_invalid",
+            f"{redacted(url)} is no redis URL: it is like redis://user:password@host:6379/0; in a password, write "
+            "/ ? # @ and % as %2F %3F %23 %40 and %25",
+            pointer=pointer,
+        ) from None
 
 
 def redacted(url: str) -> str:

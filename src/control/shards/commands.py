@@ -21,6 +21,8 @@ from wire.topology import Shard
 
 # On a small shard heartbeats are found at once; on a large one every worker has written its own after this time.
 HEARD_WAIT_S: Final = heartbeat.EXPIRES_MS / 1000 + LOOK_TIMEOUT_S
+# A worker that lives is heard again after a second, on a busy machine somewhat later.
+RATES_WAIT_S: Final = 2.5 * heartbeat.INTERVAL_MS / 1000
 
 
 @click.group()
@@ -78,17 +80,18 @@ def edges() -> None:
 
 
 async def _shards(config: ControlConfig, database: Database) -> tuple[list[ShardView], Workers]:
-    async with _listening(config, database) as registry:
+    async with _listening(config, database) as (registry, _):
         return await registry.shards(), await registry.workers()
 
 
 async def _edges(config: ControlConfig, database: Database) -> Workers:
-    async with _listening(config, database) as registry:
+    async with _listening(config, database) as (registry, heard):
+        await heard.hear_rates(RATES_WAIT_S)
         return await registry.workers()
 
 
 @asynccontextmanager
-async def _listening(config: ControlConfig, database: Database) -> AsyncIterator[Registry]:
+async def _listening(config: ControlConfig, database: Database) -> AsyncIterator[tuple[Registry, Edges]]:
     """A registry that has heard of the edges, as `pointsman control` has, but for those that only shards that are away
     know."""
     topology = await service.get_topology(database)
@@ -100,7 +103,7 @@ async def _listening(config: ControlConfig, database: Database) -> AsyncIterator
         for item in present:
             background.start(f"edges {item.id}", EdgeWatch(item, heard.of(item.id)).run)
         await heard.wait({item.id: 0 for item in present}, HEARD_WAIT_S)
-        yield Registry(database, heard)
+        yield Registry(database, heard), heard
     finally:
         await background.stop()
 

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from control.background import Pulse
 from control.errors import Error
 from control.shards.connection import raw_connection
+from control.shards.rate import Rate, following
 from wire import FormatError, heartbeat, keys
 from wire.heartbeat import Heartbeat
 from wire.topology import Shard
@@ -25,6 +26,7 @@ SCAN_KEYS_MAX: Final = 1_000_000
 _SCAN_COUNT: Final = 5000
 PING_INTERVAL_S: Final = 1.0
 EDGES_MAX: Final = 10_000
+NO_SEQUENCE: Final = 2**63  # above every pm:seq
 
 
 @dataclass(slots=True)
@@ -33,10 +35,12 @@ class ShardEdges:
 
     live: dict[str, Heartbeat] = field(default_factory=dict)
     seen_ms: dict[str, int] = field(default_factory=dict)  # when the heartbeat was heard, by the wall clock
+    rates: dict[str, Rate] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)  # live workers of whom nothing is known but that they are there
     is_known: bool = False
     is_gone: bool = False  # the shard has left: nobody hears of its edges any more, and nobody waits for them
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _lowest: int | None = None  # the lowest sequence of a live worker, if it is known
     _probe: tuple[int, float] | None = None  # a batch number, and when it was written
     _lag_s: float = 0.0
 
@@ -44,22 +48,36 @@ class ShardEdges:
         """The live workers that have not applied the batch `number`."""
         return sorted(edge_id for edge_id, beat in self.live.items() if beat.sequence < number)
 
+    def lacks(self, number: int) -> bool:
+        """Whether there may be a live worker that has not applied the batch `number`.
+
+        Asked by everybody who waits after each heartbeat: all workers are looked at once, not once for each.
+        """
+        if self._lowest is None:
+            self._lowest = min((beat.sequence for beat in self.live.values()), default=NO_SEQUENCE)
+        return not self.is_known or self._lowest < number
+
     def take(self, edge_id: str, beat: Heartbeat | None, *, is_unread: bool = False) -> None:
         """Note a worker's heartbeat, or that it has none any more, or one that cannot be read."""
+        self._lowest = None
         self.unread.discard(edge_id)
         if beat is None:
             self.live.pop(edge_id, None)
             self.seen_ms.pop(edge_id, None)
+            self.rates.pop(edge_id, None)
         elif edge_id in self.live or len(self.live) < EDGES_MAX:
             self.live[edge_id] = beat
             self.seen_ms[edge_id] = time.time_ns() // 1_000_000
+            self.rates[edge_id] = following(self.rates.get(edge_id), beat, time.monotonic())
         if (is_unread or beat is not None) and edge_id not in self.live and len(self.unread) < EDGES_MAX:
             self.unread.add(edge_id)
 
     def forget(self) -> None:
         """Nothing is known of the edges any more."""
+        self._lowest = None
         self.live.clear()
         self.seen_ms.clear()
+        self.rates.clear()
         self.unread.clear()
         self.is_known = False
 
@@ -67,6 +85,7 @@ class ShardEdges:
         """Wake whoever waits, and see whether the probe has arrived everywhere."""
         self.changed.set()
         self.changed = asyncio.Event()
+        self._lowest = None
         if self._probe is not None and not self.late(self._probe[0]):
             self._lag_s = now_s - self._probe[1]
             self._probe = None
@@ -99,6 +118,7 @@ class Worker:
     epoch: int
     by_shard: Mapping[str, Heartbeat]
     seen_ms: Mapping[str, int]  # by shard, wall clock
+    requests_s: float | None = None  # requests a second; None until two heartbeats have been heard
 
     def sequence(self, shard_id: str) -> int:
         """The highest pm:seq of the shard that the worker has applied; 0 if it has no heartbeat there."""
@@ -129,11 +149,17 @@ class Edges:
 
     def workers(self) -> list[Worker]:
         """Every worker with a heartbeat on any shard, by id."""
-        edge_ids = {edge_id for edges in self.by_shard.values() for edge_id in edges.live}
-        return [self._worker(edge_id) for edge_id in sorted(edge_ids)]
+        return [worker for worker in map(self.worker, self.edge_ids()) if worker is not None]
 
-    def _worker(self, edge_id: str) -> Worker:
+    def edge_ids(self) -> list[str]:
+        """Their ids."""
+        return sorted({edge_id for edges in self.by_shard.values() for edge_id in edges.live})
+
+    def worker(self, edge_id: str) -> Worker | None:
+        """One of them, None if it is gone."""
         by_shard = {key: edges.live[edge_id] for key, edges in self.by_shard.items() if edge_id in edges.live}
+        if not by_shard:
+            return None
         seen_ms = {key: self.by_shard[key].seen_ms.get(edge_id, 0) for key in by_shard}
         return Worker(
             edge_id=edge_id,
@@ -141,7 +167,26 @@ class Edges:
             epoch=max(beat.epoch for beat in by_shard.values()),
             by_shard=by_shard,
             seen_ms=seen_ms,
+            requests_s=self._requests_s(edge_id, seen_ms),
         )
+
+    def _requests_s(self, edge_id: str, seen_ms: Mapping[str, int]) -> float | None:
+        """By the shard that was heard last, of those that have told it twice."""
+        for shard_id in sorted(seen_ms, key=seen_ms.__getitem__, reverse=True):
+            rate = self.by_shard[shard_id].rates.get(edge_id)
+            if rate is not None and rate.requests_s is not None:
+                return rate.requests_s
+        return None
+
+    async def hear_rates(self, timeout_s: float) -> None:
+        """Wait, at most `timeout_s`, until every worker has been heard twice on each shard."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                for edges in self.by_shard.values():
+                    while any(rate.requests_s is None for rate in edges.rates.values()):
+                        await edges.changed.wait()
+        except TimeoutError:
+            pass  # then that is not known yet
 
     async def wait(self, numbers: Mapping[str, int], timeout_s: float) -> Applied:
         """Wait, at most `timeout_s`, until every live edge of each of the shards has applied its batch of that number.
@@ -152,15 +197,19 @@ class Edges:
         places = [(self.of(shard_id), number) for shard_id, number in numbers.items()]
         try:
             async with asyncio.timeout(timeout_s):
-                for edges, number in places:
-                    while not edges.is_gone and (not edges.is_known or edges.late(number)):
-                        await edges.changed.wait()
+                # From the first one again: while one shard is waited for, a worker may come to another one.
+                while behind := next((edges for edges, number in places if _is_awaited(edges, number)), None):
+                    await behind.changed.wait()
         except TimeoutError:
             pass  # said in the result
         places = [(edges, number) for edges, number in places if not edges.is_gone]
         late = {edge_id for edges, number in places for edge_id in edges.late(number)}
         live = {edge_id for edges, _ in places for edge_id in edges.live}
         return Applied(all(edges.is_known for edges, _ in places), sorted(live - late), sorted(late))
+
+
+def _is_awaited(edges: ShardEdges, number: int) -> bool:
+    return not edges.is_gone and edges.lacks(number)
 
 
 class EdgeWatch:
@@ -226,7 +275,10 @@ class EdgeWatch:
         if not dirty:
             return
         for key, data in zip(dirty, await _ask(connection, "MGET", *dirty), strict=True):
-            edge_id = key.removeprefix(keys.EDGE_PREFIX).decode()
+            name = key.removeprefix(keys.EDGE_PREFIX)
+            if not name.isascii():
+                continue  # no edge of ours has such an id
+            edge_id = name.decode()
             beat = None if data is None else _decode(data)
             self._edges.take(edge_id, beat, is_unread=data is not None and beat is None)
         self._edges.note_change(asyncio.get_running_loop().time())

@@ -18,7 +18,7 @@ from control.shards.connection import ShardConnection, connect
 from control.shards.current import placement_of
 from control.shards.edges import Edges, Worker
 from control.shards.store import Held
-from control.shards.view import EdgeShardView, EdgeView, ShardState, ShardView, instant
+from control.shards.view import EdgeShardView, EdgeView, ShardState, ShardView, instant, instant_of_other
 from edge._fast import Ring
 from wire import FormatError, fence, keys
 from wire.fence import Fence
@@ -26,6 +26,8 @@ from wire.topology import Shard, Topology
 
 # Shards answer in a millisecond. People and programs that look wait for the slowest, so it is not given long.
 LOOK_TIMEOUT_S: Final = 0.8
+# Ten thousand workers of many shards take seconds; a projector on the same loop must not wait that long.
+WORKERS_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,12 @@ class Registry:
         """Every live edge worker that is known."""
         look = await self._look()
         shards = () if look.topology is None else look.topology.shards
-        found = [_edge(look, worker) for worker in self._edges.workers()]
+        found = []
+        for number, edge_id in enumerate(self._edges.edge_ids(), start=1):
+            if (worker := self._edges.worker(edge_id)) is not None:
+                found.append(_edge(look, worker))
+            if number % WORKERS_AT_ONCE == 0:
+                await asyncio.sleep(0)
         unread = {edge_id for edges in self._edges.by_shard.values() for edge_id in edges.unread}
         return Workers(
             items=found,
@@ -212,11 +219,12 @@ def _edge(look: Look, worker: Worker) -> EdgeView:
     return EdgeView(
         id=worker.edge_id,
         build=beat.build,
-        started_at=instant(beat.started_ms) if beat.started_ms else None,
+        started_at=instant_of_other(beat.started_ms),
         seen_at=instant(max(worker.seen_ms.values())),
         epoch=worker.epoch,
         is_current=worker.epoch >= epoch,
         requests=beat.requests,
+        requests_s=None if worker.requests_s is None else round(worker.requests_s, 1),
         hits=beat.hits,
         hit_ratio=round(beat.hits / beat.requests, 6) if beat.requests else None,
         links=beat.links,

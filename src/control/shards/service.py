@@ -65,16 +65,16 @@ async def placement_locked(database: Database) -> AsyncIterator[Connection]:
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + LOCK_WAIT_S
-    async with database.connection() as connection:
-        while True:
-            async with connection.transaction():
-                await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}")
-                if await store.try_lock_placement(connection):
-                    yield connection
-                    return
-            if clock() >= deadline:
-                raise Error("placement_busy", "changes are being projected without an end in sight; try again")
-            await asyncio.sleep(LOCK_PAUSE_S)
+    while True:
+        # The connection is given back between two tries: some who wait must not take the pool from all others.
+        async with database.transaction() as connection:
+            await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}")
+            if await store.try_lock_placement(connection):
+                yield connection
+                return
+        if clock() >= deadline:
+            raise Error("placement_busy", "changes are being projected without an end in sight; try again")
+        await asyncio.sleep(LOCK_PAUSE_S)
 
 
 async def publish(connection: Connection, topology: Topology, joining: Collection[str] = ()) -> None:

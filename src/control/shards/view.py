@@ -1,10 +1,11 @@
 """Shards and edge workers as people and programs are shown them."""
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
+_LAST_MS: Final = int(datetime.max.replace(tzinfo=UTC).timestamp() * 1000) - 1
 # unadopted: no fence holds for the process that answers; its keeper has not looked at it yet.
 ShardState = Literal["complete", "filling", "joining", "unadopted", "unreachable"]
 
@@ -54,7 +55,8 @@ class EdgeShardView(msgspec.Struct, frozen=True, kw_only=True):
 
 class EdgeView(msgspec.Struct, frozen=True, kw_only=True):
     """A live edge worker. Since its start: `requests`, `hits` of its memory, `samples` compared with the second ring
-    and how many of them differed, `fallbacks` that only the second ring had. Now: `links` that it holds, the memory of
+    and how many of them differed, `fallbacks` that only the second ring had. Now: `requests_s`, requests a second since
+    the heartbeat before, null as long as there was none; `links` that it holds, the memory of
     its process, the lag of its loop. `is_current`: it answers by the topology in force."""
 
     id: str
@@ -64,6 +66,7 @@ class EdgeView(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     is_current: bool
     requests: int
+    requests_s: float | None
     hits: int
     hit_ratio: float | None
     links: int
@@ -78,3 +81,8 @@ class EdgeView(msgspec.Struct, frozen=True, kw_only=True):
 def instant(milliseconds: int) -> datetime:
     """A time of the wall clock."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def instant_of_other(milliseconds: int) -> datetime | None:
+    """A time by another machine's clock; None for 0, which says nothing, and for what no calendar has."""
+    return instant(milliseconds) if 0 < milliseconds <= _LAST_MS else None
