@@ -221,9 +221,13 @@ class Shard:
 
     def _on_sequence(self, asked_ms: int, sequence: int) -> None:
         """By this number replicas are judged, while this is the process that they follow and links are looked up at."""
-        standing = self._standing
-        if self._has_replicas and standing.is_fence_known and standing.judge(self.epoch).are_hits_final:
-            self.progress.note(standing.run_id, asked_ms, sequence)
+        if self._has_replicas and self._is_fenced:
+            self.progress.note(self._standing.run_id, asked_ms, sequence)
+
+    @property
+    def _is_fenced(self) -> bool:
+        """Whether the fence is that of the process which answers, and for no newer topology."""
+        return self._standing.is_fence_known and self._standing.judge(self.epoch).are_hits_final
 
     @property
     def _has_replicas(self) -> bool:
@@ -249,6 +253,11 @@ class Shard:
             and session.pending_count < PENDING_MAX
             and not session.is_stalled
         )
+
+    @property
+    def is_confirming(self) -> bool:
+        """Whether it can be asked, and is the shard of which the topology speaks."""
+        return self.is_usable and self._is_fenced
 
     def may_admit(self, now_ms: int) -> bool:
         """Whether `admit` would say yes now."""
