@@ -336,11 +336,12 @@ class Shard:
         session = self._session
         if push[0] != b"invalidate" or session is None:
             return
-        if push[1] is None:  # FLUSHALL: everything this shard filled is gone
+        if push[1] is None:  # FLUSHALL: everything this shard filled is gone, and what control wrote
             if self.number is not None:
                 self._front.distrust(self.number)
                 self._counters.add("shard_distrusts")
                 self._ping(session)
+            self._documents.on_push(keys.TOPOLOGY)
             return
         self._counters.add("invalidations", len(push[1]))
         for key in push[1]:

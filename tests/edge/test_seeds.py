@@ -69,7 +69,8 @@ def test_shard_that_was_emptied_is_no_reason_to_stay(stand: Shards, tmp_path: Pa
         with stand.client(0) as client:
             client.flushall()
         enforce(stand, 3, 2, at=(1, 2))
-        eventually(lambda: edge.get("/abc").location == "https://new.example/", "the new shard is found")
+        eventually(lambda: edge.metric("epoch") == 3, "the new topology is found")
+        eventually(lambda: edge.get("/abc").location == "https://new.example/", "the new shard answers")
 
 
 class Alone:
