@@ -326,11 +326,8 @@ class Resolver:
                 self._ask_replica(number, group[start : start + BATCH_MAX])
 
     def _ask_replica(self, number: int, flights: Sequence[Flight]) -> None:
-        """While the owner itself can be asked, its replicas know no more than it does."""
         shard = self._shards.get(number)
-        now_ms = monotonic_ms()
-        replicas = None if shard is None or shard.may_admit(now_ms) else shard.replicas
-        replica = None if replicas is None else replicas.admit(now_ms)
+        replica = None if shard is None else shard.admit_replica(monotonic_ms())
         if shard is None or replica is None:
             self._ask_origin(flights)
             return

@@ -36,7 +36,7 @@ from edge.clock import monotonic_ms, monotonic_us
 from edge.config import EdgeConfig
 from edge.documents import REFRESH_MS, REREAD_MS, Documents
 from edge.progress import Progress
-from edge.replicas import Replicas
+from edge.replicas import Replica, Replicas
 from edge.session import Session, ShardError, Timeouts, connect, greeting
 from edge.standing import Standing
 from edge.verdict import DOUBTFUL, Verdict
@@ -245,11 +245,14 @@ class Shard:
     @property
     def is_usable(self) -> bool:
         """Whether a look-up sent now would be answered as far as anyone can know."""
+        return self.number is not None and self._is_within_reach and self._front.is_shard_trusted(self.number)
+
+    @property
+    def _is_within_reach(self) -> bool:
         session = self._session
         return (
             session is not None
-            and self.number is not None
-            and self._front.is_shard_trusted(self.number)
+            and self._standing.is_greeted
             and session.pending_count < PENDING_MAX
             and not session.is_stalled
         )
@@ -266,6 +269,17 @@ class Shard:
     def admit(self, now_ms: int) -> bool:
         """Whether a look-up should be sent; whoever hears yes calls `lookup`."""
         return self.is_usable and self.breaker.admit(now_ms)
+
+    def admit_replica(self, now_ms: int) -> Replica | None:
+        """A replica that should be asked in its place, if any; whoever gets it calls its `lookup`.
+
+        None as long as the shard itself is there. 1. The worker sleeps; 2. a link changes, which a replica that lags
+        lacks; 3. the worker wakes: nothing is wrong with the shard, it must only be heard again. Or its fence is newer
+        than the topology held, and what links were there may have moved.
+        """
+        if self.replicas is None or (self._is_within_reach and self.breaker.may_admit(now_ms)):
+            return None
+        return self.replicas.admit(now_ms)
 
     def lookup(
         self,

@@ -1,12 +1,17 @@
 """A shard's replicas, asked when its primary cannot be: what is believed of them, and what is not."""
 
+import socket
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import redis
 
-from tests.edge.stand import Edge, Shards, eventually, insert_link, migrate, running_edge, stalled, started_edge
+from tests.edge.load import exchange
+from tests.edge.stand import HOST, Edge, Shards, eventually, insert_link, migrate, running_edge, stalled, started_edge
+from tests.edge.test_freshness import wait_for_sleep
+from tests.edge.test_moves import stopped
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys
@@ -130,6 +135,27 @@ def test_answers_that_may_be_too_old_are_refused(pair: Pair, tmp_path: Path) -> 
         pair.primary.kill()
         eventually(lambda: edge.get("/one").status == 503, "the replica's word is too old")
         assert edge.metric("replica_refusals_total") > 0
+
+
+def test_replica_is_not_asked_by_a_worker_that_slept(pair: Pair, tmp_path: Path) -> None:
+    """Its primary need only be heard again (which takes long here, to be seen), and the replica may lack changes."""
+    pair.shards.put("one", "https://old.example/")
+    settings = {"ping_timeout_ms": 300, "ping_interval_ms": 50, "stale_ms": 1}
+    with running_edge(tmp_path / "edge", [pair.primary.url], **settings) as edge:
+        wait_ready(pair, edge)
+        (worker,) = edge.workers()
+        with pair.client() as client:
+            client.replicaof("no", "one")
+        with socket.create_connection(("127.0.0.1", edge.port)) as waiting, ExitStack() as stack:
+            request = f"GET /one HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+            assert b"https://old.example/" in exchange(waiting, request)
+            with stopped(worker["pid"]), pair.shards.client(0) as at_shard:
+                wait_for_sleep(at_shard, keys.edge_key("test.0"), 400)
+                pair.shards.put("one", "https://new.example/", version=2)
+                stack.enter_context(stalled(pair.primary))
+                waiting.sendall(request)
+            assert b"https://old.example/" not in exchange(waiting, b"")
+        eventually(lambda: edge.get("/one").location == "https://new.example/", "the primary answers")
 
 
 def test_bound_of_zero_asks_no_replica(pair: Pair, tmp_path: Path) -> None:
