@@ -43,6 +43,7 @@ class Flight:
     waiters: list[Waiter] = field(default_factory=list)
     is_cacheable: bool = True  # no push came for the key since the flight began
     departures: int = 0
+    departed_ms: int = 0  # the last time
     parked_ms: int = 0
     absence: Source | None = None  # the owner's final word that there is no link, while the old owner is asked
     sample: Sample | None = None

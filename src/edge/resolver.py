@@ -52,6 +52,9 @@ SHARE_MAX: Final = 256  # waiters of one flight answered in one loop turn: a mil
 BATCH_MAX: Final = 256  # keys of one MGET: longer ones would hold up the shard's other clients
 # A topology is read in a round trip, and its rings are made in tens of milliseconds; on a busy machine in more.
 PARK_MS: Final = 250
+# Nobody is told what was read longer before he came: L1 may be behind by as much. A look-up takes so long only if the
+# worker slept, or if nearly everybody was asked in vain.
+JOIN_MS: Final = 1000
 # To its owner, behind a newer topology to the next one, and once more for one that comes on its heels.
 DEPARTURES_MAX: Final = 3
 
@@ -116,7 +119,7 @@ class Resolver:
         if self._waiters >= self._config.waiters_max:
             self._reject(waiter)
             return
-        flight = self._flights.get(key)
+        flight = self._joinable(key)
         if flight is not None:
             self._counters.add("flights_joined")
         elif self._misses < self._config.flights_max:
@@ -152,9 +155,24 @@ class Resolver:
         """
         self._front.forget(key)
         self._inspector.on_invalidated(key)
+        self._outdate(key)
+
+    def _outdate(self, key: bytes) -> None:
         flight = self._flights.pop(key, None)
         if flight is not None:
             flight.is_cacheable = False
+
+    def _joinable(self, key: bytes) -> Flight | None:
+        """The flight that looks the key up, if what it brings will not be from long ago.
+
+        1. A shard is asked; 2. the worker sleeps; 3. the shard answers; 4. the link changes; 5. a request comes; 6. the
+        worker wakes, and sees the request before the answer.
+        """
+        flight = self._flights.get(key)
+        if flight is not None and flight.departures and monotonic_ms() - flight.departed_ms > JOIN_MS:
+            self._outdate(key)
+            return None
+        return flight
 
     def _reject(self, waiter: Waiter) -> None:
         self._counters.add("flights_rejected")
@@ -189,9 +207,11 @@ class Resolver:
         the owner of 1, it would have to be sent again.
         """
         flights, self._boarding = self._boarding, []
+        now_ms = monotonic_ms()
         groups: dict[int, list[Flight]] = {}
         for flight in sorted(flights, key=lambda flight: flight.is_refresh):  # who waits goes first
             flight.departures += 1
+            flight.departed_ms = now_ms
             flight.absence = flight.sample = None
             groups.setdefault(self._owner(flight.key_hash), []).append(flight)
         for number, group in groups.items():
@@ -348,13 +368,16 @@ class Resolver:
 
     def _ask_origin_for(self, flight: Flight) -> None:
         generation = self._front.generation(ORIGIN_SHARD)
+        asked_ms = monotonic_ms()
 
         def on_record(record: bytes | None) -> None:
             answer = self._read(flight.key, record)
             if answer is None:
                 self._fall_back(flight)
             else:
-                source = Source(ORIGIN_SHARD, generation, jittered(self._config.origin_ttl_ms))
+                # From the asking on, because no push covers it: the worker may have slept before it saw the answer.
+                ttl_ms = jittered(self._config.origin_ttl_ms) - (monotonic_ms() - asked_ms)
+                source = Source(ORIGIN_SHARD, generation, ttl_ms) if ttl_ms > 0 else None
                 self._settle(flight, answer, "origin", source)
 
         def on_failure() -> None:
