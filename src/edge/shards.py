@@ -381,7 +381,7 @@ class Shard:
                 self.breaker.on_failure(now_ms)
         if self._session is not None:
             self._keep_proving(self._session, now_ms)
-        if self.replicas is not None:
+        if self.replicas is not None and not is_late:
             self.replicas.sweep(now_ms)
         self._publish()
 
