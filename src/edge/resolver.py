@@ -3,7 +3,9 @@
     Front ──resolve──▶ flight (one per key) ──batch of this loop turn──▶ shard
     Front ──refresh──▶ flight, no waiter ────┘     ▲                      │ final by its fence: answered
                  a newer topology, or its owner ───┤                      │
-                 is another one by now             └── parked ◀── behind ─┤ the fence is newer than the topology held
+                 is another one by now             └── parked ◀── behind ─┤ the fence is newer than the topology held,
+                                                                          │ or this worker stood still, and has not
+                                                                          │ heard the shard again yet
                                                                           │
                          old owner, in mode cut-over ◀────────────────────┤ not usable, breaker open, late, doubtful,
                            │ final: answered, not kept                    │ or in mode cut-over absent
@@ -14,8 +16,9 @@
                            └─ not reachable or full ──▶ stale entry within the limit ──▶ else 503
 
 Invariants:
-- I1: a request waits for each shard or replica that it is sent to at most reply_timeout_ms, for a newer topology at
-  most PARK_MS, and for the origin at most origin_timeout_ms; its flight departs DEPARTURES_MAX times at most;
+- I1: a request waits for each shard or replica that it is sent to at most reply_timeout_ms, for a newer topology or to
+  hear its shard again at most PARK_MS, and for the origin at most origin_timeout_ms; its flight departs DEPARTURES_MAX
+  times at most;
 - I5: 404 is said only for a tombstone, for a final miss, or by PostgreSQL;
 - a shard's answer counts only if the shard is an owner of the key by the topology held when the answer comes, and L1
   keeps only what the owner on the ring that is read has said;
@@ -26,7 +29,6 @@ Invariants:
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -40,6 +42,7 @@ from edge.config import EdgeConfig
 from edge.flight import Flight, Source, Waiter
 from edge.inspection import Inspector
 from edge.origin import Lookup, Origin
+from edge.parking import Parking
 from edge.sampling import Sampler
 from edge.shards import Shard
 from edge.topology import Map
@@ -50,11 +53,6 @@ log = structlog.get_logger("edge.resolver")
 
 SHARE_MAX: Final = 256  # waiters of one flight answered in one loop turn: a millisecond or two
 BATCH_MAX: Final = 256  # keys of one MGET: longer ones would hold up the shard's other clients
-# A topology is read in a round trip, and its rings are made in tens of milliseconds; on a busy machine in more.
-PARK_MS: Final = 250
-# Nobody is told what was read longer before he came: L1 may be behind by as much. A look-up takes so long only if the
-# worker slept, or if nearly everybody was asked in vain.
-JOIN_MS: Final = 1000
 # To its owner, behind a newer topology to the next one, and once more for one that comes on its heels.
 DEPARTURES_MAX: Final = 3
 
@@ -77,10 +75,13 @@ class Resolver:
         self._shards: dict[int, Shard] = {}
         self._flights: dict[bytes, Flight] = {}
         self._boarding: list[Flight] = []
-        self._parked: deque[Flight] = deque()  # in the order of their parking
+        self._parked = Parking()  # until there is a newer topology
+        self._unheard = Parking()  # until the owner is heard again
         self._misses = 0
         self._refreshes = 0
         self._waiters = 0
+        # Who comes later than this is told nothing that was read before: it takes so long only if the worker slept.
+        self._join_ms = max(config.reply_timeout_ms, config.origin_timeout_ms)
         self._call_soon: Callable[..., object] = asyncio.get_running_loop().call_soon
 
     def bind(self, front: Front) -> None:
@@ -94,13 +95,14 @@ class Resolver:
         self._shards = shards
         self._sampler.route(new_map, shards)
         self._inspector.route(shards)
-        while self._parked:
-            self._queue(self._parked.popleft())
+        for flight in (*self._parked.leave_all(), *self._unheard.leave_all()):
+            self._queue(flight)
 
     def sweep(self, now_ms: int) -> None:
-        """Let no flight wait longer for a newer topology."""
-        while self._parked and now_ms - self._parked[0].parked_ms >= PARK_MS:
-            self._leave_shards([self._parked.popleft()])
+        """End the waiting of flights that it is over for, one way or the other."""
+        for flight in self._unheard.leave(lambda flight: not self._is_unheard(flight, now_ms)):
+            self._queue(flight)
+        self._leave_shards([*self._parked.leave_overdue(now_ms), *self._unheard.leave_overdue(now_ms)])
 
     def report(self) -> None:
         """Show what is under way to the supervisor."""
@@ -169,7 +171,7 @@ class Resolver:
         worker wakes, and sees the request before the answer.
         """
         flight = self._flights.get(key)
-        if flight is not None and flight.departures and monotonic_ms() - flight.departed_ms > JOIN_MS:
+        if flight is not None and flight.departures and monotonic_ms() - flight.departed_ms > self._join_ms:
             self._outdate(key)
             return None
         return flight
@@ -224,8 +226,12 @@ class Resolver:
 
     def _ask_batch(self, number: int, flights: Sequence[Flight], on_values: OnValues, on_left: OnLeft) -> None:
         shard = self._shards.get(number)
-        if shard is None or not shard.admit(monotonic_ms()):
-            on_left(number, flights)
+        now_ms = monotonic_ms()
+        if shard is None or not shard.admit(now_ms):
+            if shard is not None and shard.is_unheard(now_ms):
+                self._park(flights, self._unheard)
+            else:
+                on_left(number, flights)
             return
         epoch = shard.epoch
 
@@ -236,7 +242,7 @@ class Resolver:
                 self._again(flights)  # a newer topology was adopted meanwhile
             else:
                 shard.refresh_documents()
-                self._park(flights)
+                self._park(flights, self._parked)
 
         shard.lookup([flight.key for flight in flights], on_reply, lambda: on_left(number, flights))
 
@@ -248,16 +254,19 @@ class Resolver:
             else:
                 self._leave_shards([flight])
 
-    def _park(self, flights: Sequence[Flight]) -> None:
-        """Have them wait for a newer topology: PostgreSQL would get all misses of a shard at once."""
+    def _park(self, flights: Sequence[Flight], parking: Parking) -> None:
+        """Have them wait: PostgreSQL would get all misses of a shard at once."""
         self._counters.add("flights_parked", len(flights))
         now_ms = monotonic_ms()
         for flight in flights:
             if flight.waiters and flight.departures < DEPARTURES_MAX:
-                flight.parked_ms = now_ms
-                self._parked.append(flight)
+                parking.enter(flight, now_ms)
             else:
                 self._leave_shards([flight])
+
+    def _is_unheard(self, flight: Flight, now_ms: int) -> bool:
+        shard = self._shards.get(self._owner(flight.key_hash))
+        return shard is not None and shard.is_unheard(now_ms)
 
     # ---- the owner's answer
 

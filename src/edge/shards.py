@@ -270,6 +270,16 @@ class Shard:
         """Whether a look-up should be sent; whoever hears yes calls `lookup`."""
         return self.is_usable and self.breaker.admit(now_ms)
 
+    def is_unheard(self, now_ms: int) -> bool:
+        """Whether it need only be heard again to be asked: this worker stood still until its trust had run out."""
+        return (
+            self.number is not None
+            and self._is_within_reach
+            and self._standing.may_renew(self.epoch)
+            and not self._front.is_shard_trusted(self.number)
+            and self.breaker.may_admit(now_ms)
+        )
+
     def admit_replica(self, now_ms: int) -> Replica | None:
         """A replica that should be asked in its place, if any; whoever gets it calls its `lookup`.
 
