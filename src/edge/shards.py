@@ -275,7 +275,7 @@ class Shard:
         return (
             self.number is not None
             and self._is_within_reach
-            and self._standing.may_renew(self.epoch)
+            and self._standing.may_be_renewed_soon(self.epoch, now_ms)
             and not self._front.is_shard_trusted(self.number)
             and self.breaker.may_admit(now_ms)
         )
@@ -320,8 +320,9 @@ class Shard:
             lookup.on_failure()
             session.fail("reply", f"MGET answered {reply!r:.200}")
             return
-        self.breaker.on_reply(monotonic_ms())
-        self._standing.take_fence(reply[0])
+        now_ms = monotonic_ms()
+        self.breaker.on_reply(now_ms)
+        self._standing.take_fence(reply[0], now_ms)
         # By the topology held when it was sent: the fence is as old as the values beside it.
         verdict = self._standing.judge(lookup.epoch)
         if verdict == DOUBTFUL or verdict.is_epoch_behind:

@@ -17,7 +17,7 @@ from edge._fast import xxh64
 from edge._front import Answer
 from edge.clock import monotonic_ms
 from tests.edge.load import exchange
-from tests.edge.rig import running_rig, until
+from tests.edge.rig import Rig, running_rig, until
 from tests.edge.stand import HOST, Edge, Shards, eventually, insert_link, migrate, running_edge, stalled
 from tests.edge.test_freshness import wait_for_sleep
 from tests.edge.test_moves import stopped
@@ -130,21 +130,53 @@ def elsewhere(database_url: str) -> Iterator[Callable[[str], Any]]:
         thread.submit(runner.close).result()
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no shard that stays silent."""
+    monkeypatch.setattr("edge.parking.PARK_MS", 5000)
+    monkeypatch.setattr("edge.standing.EXPLAIN_MS", 5000)
+
+
+def asked_after_a_sleep(shards: Shards, rig: Rig, meanwhile: Callable[[], None]) -> Asking:
+    """All of it in one turn of the loop: nothing is heard, and no timer runs."""
+    key = keys.cache_key(1, "abc")
+    meanwhile()
+    shards.put("abc", "https://new.example/", version=2)
+    eventually(lambda: not rig.shards[0].is_usable, "the worker has stood still for long enough")
+    asking = Asking()
+    rig.resolver.resolve(key, xxh64(key), asking)
+    return asking
+
+
+@pytest.mark.usefixtures("patience")
 def test_request_waits_until_its_shard_is_heard_again(shards: Shards) -> None:
     """It gets what the shard says: no old answer of L1, and PostgreSQL gets no herd, because a worker stood still."""
-    key = keys.cache_key(1, "abc")
     shards.put("abc", "https://old.example/")
 
     async def run() -> None:
         async with running_rig(shards, ping_timeout_ms=300, ping_interval_ms=50) as rig:
             assert await rig.get("abc") == (302, "https://old.example/")
-            shards.put("abc", "https://new.example/", version=2)
-            # All of it in one turn of the loop: nothing is heard, and no timer runs.
-            eventually(lambda: not rig.shards[0].is_usable, "the worker has stood still for long enough")
-            asking = Asking()
-            rig.resolver.resolve(key, xxh64(key), asking)
+            asking = asked_after_a_sleep(shards, rig, lambda: None)
             await until(lambda: asking.answers)
             assert asking.answers == [(b"https://new.example/", "shard")]
             assert rig.counters.get("flights_parked") == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("patience")
+def test_request_waits_for_the_topology_that_was_slept_through(shards: Shards) -> None:
+    """The shard is heard again, and its fence names a newer topology: that is waited for, too."""
+    shards.put("abc", "https://old.example/")
+
+    async def run() -> None:
+        async with running_rig(shards, ping_timeout_ms=300, ping_interval_ms=50) as rig:
+            assert await rig.get("abc") == (302, "https://old.example/")
+            asking = asked_after_a_sleep(shards, rig, lambda: shards.set_fence(0, epoch=2))
+            await until(lambda: rig.counters.get("trust_refusals") > 2)
+            assert asking.answers == []
+            rig.shards[0].hold(2)
+            await until(lambda: asking.answers)
+            assert asking.answers == [(b"https://new.example/", "shard")]
 
     asyncio.run(run())
