@@ -1,14 +1,19 @@
 """A shard's replicas, asked when its primary cannot be: what is believed of them, and what is not."""
 
+import asyncio
 import socket
+from collections.abc import Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
+from edge.replicas import REPLICAS_MAX, Replicas
 from tests.edge.load import exchange
+from tests.edge.rig import running_rig
 from tests.edge.stand import HOST, Edge, Shards, eventually, insert_link, migrate, running_edge, stalled, started_edge
 from tests.edge.test_freshness import wait_for_sleep
 from tests.edge.test_moves import stopped
@@ -221,3 +226,29 @@ def test_replicas_of_a_topology_are_followed(pair: Pair, redis_factory: RedisFac
         eventually(lambda: edge.metric("shards_trusted") == 0, "the primary's end is known")
         assert edge.get("/one").location == "https://target.example/1"
         assert edge.metric("shard_connects_total") == connects
+
+
+def test_sessions_of_a_shard_with_many_replicas_are_bounded(pair: Pair) -> None:
+    """Each costs every worker a connection, and attempts to connect while it is away."""
+
+    async def run() -> None:
+        async with running_rig(pair.shards) as rig, asyncio.TaskGroup() as tasks:
+            started: list[asyncio.Task[None]] = []
+
+            def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+                started.append(tasks.create_task(work))
+                return started[-1]
+
+            replicas = Replicas(
+                "many",
+                rig.shards[0].progress,
+                config=rig.config,
+                counters=rig.counters,
+                edge_id="many",
+                spawn=spawn,
+            )
+            replicas.follow([f"redis://127.0.0.1:{port}" for port in range(1, 30)])
+            assert len(started) == REPLICAS_MAX
+            replicas.follow(())
+
+    asyncio.run(run())
