@@ -39,7 +39,7 @@ from edge._counters import Counters
 from edge._front import ORIGIN_SHARD, Answer, Front
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
-from edge.flight import Flight, Source, Waiter
+from edge.flight import Flight, Flights, Source, Waiter
 from edge.inspection import Inspector
 from edge.origin import Lookup, Origin
 from edge.parking import Parking
@@ -73,15 +73,10 @@ class Resolver:
         self._inspector: Inspector
         self._map: Map | None = None
         self._shards: dict[int, Shard] = {}
-        self._flights: dict[bytes, Flight] = {}
+        self._flights = Flights(config, counters)
         self._boarding: list[Flight] = []
         self._parked = Parking()  # until there is a newer topology
         self._unheard = Parking()  # until the owner is heard again
-        self._misses = 0
-        self._refreshes = 0
-        self._waiters = 0
-        # Who comes later than this is told nothing that was read before: it takes so long only if the worker slept.
-        self._join_ms = max(config.reply_timeout_ms, config.origin_timeout_ms)
         self._call_soon: Callable[..., object] = asyncio.get_running_loop().call_soon
 
     def bind(self, front: Front) -> None:
@@ -106,9 +101,7 @@ class Resolver:
 
     def report(self) -> None:
         """Show what is under way to the supervisor."""
-        self._counters.set("misses_under_way", self._misses)
-        self._counters.set("refreshes_under_way", self._refreshes)
-        self._counters.set("waiters", self._waiters)
+        self._flights.report()
 
     def inspect(self) -> None:
         """Compare an entry of L1 with its shard; called once a second."""
@@ -118,20 +111,19 @@ class Resolver:
 
     def resolve(self, key: bytes, key_hash: int, waiter: Waiter) -> None:
         """Called by Front on a miss."""
-        if self._waiters >= self._config.waiters_max:
+        if not self._flights.may_wait:
             self._reject(waiter)
             return
-        flight = self._joinable(key)
+        flight = self._flights.joinable(key)
         if flight is not None:
             self._counters.add("flights_joined")
-        elif self._misses < self._config.flights_max:
-            flight = self._board(Flight(key, key_hash, is_refresh=False))
-            self._misses += 1
         else:
-            self._reject(waiter)
-            return
-        self._waiters += 1
-        flight.waiters.append(waiter)
+            flight = self._flights.begin(key, key_hash, is_refresh=False)
+            if flight is None:
+                self._reject(waiter)
+                return
+            self._queue(flight)
+        self._flights.wait(flight, waiter)
 
     def refresh(self, key: bytes, key_hash: int) -> bool:
         """Look the key up at its shard though nobody waits for it; whether that is under way now.
@@ -141,11 +133,12 @@ class Resolver:
         if key in self._flights:
             return True
         shard = self._shards.get(self._owner(key_hash))
-        if self._refreshes >= self._config.refreshes_max or shard is None or not shard.may_admit(monotonic_ms()):
+        can_ask = shard is not None and shard.may_admit(monotonic_ms())
+        flight = self._flights.begin(key, key_hash, is_refresh=True) if can_ask else None
+        if flight is None:
             self._counters.add("refreshes_rejected")
             return False
-        self._board(Flight(key, key_hash, is_refresh=True))
-        self._refreshes += 1
+        self._queue(flight)
         self._counters.add("refreshes_started")
         return True
 
@@ -157,24 +150,7 @@ class Resolver:
         """
         self._front.forget(key)
         self._inspector.on_invalidated(key)
-        self._outdate(key)
-
-    def _outdate(self, key: bytes) -> None:
-        flight = self._flights.pop(key, None)
-        if flight is not None:
-            flight.is_cacheable = False
-
-    def _joinable(self, key: bytes) -> Flight | None:
-        """The flight that looks the key up, if what it brings will not be from long ago.
-
-        1. A shard is asked; 2. the worker sleeps; 3. the shard answers; 4. the link changes; 5. a request comes; 6. the
-        worker wakes, and sees the request before the answer.
-        """
-        flight = self._flights.get(key)
-        if flight is not None and flight.departures and monotonic_ms() - flight.departed_ms > self._join_ms:
-            self._outdate(key)
-            return None
-        return flight
+        self._flights.outdate(key)
 
     def _reject(self, waiter: Waiter) -> None:
         self._counters.add("flights_rejected")
@@ -191,11 +167,6 @@ class Resolver:
         if self._map is None or self._map.topology.mode != "cut-over":
             return self._owner(key_hash)
         return self._map.second_number(key_hash)
-
-    def _board(self, flight: Flight) -> Flight:
-        self._flights[flight.key] = flight
-        self._queue(flight)
-        return flight
 
     def _queue(self, flight: Flight) -> None:
         if not self._boarding:
@@ -349,7 +320,7 @@ class Resolver:
             if flight.waiters:
                 groups.setdefault(self._owner(flight.key_hash), []).append(flight)
             else:
-                self._close(flight)
+                self._flights.end(flight)
         for number, group in groups.items():
             for start in range(0, len(group), BATCH_MAX):
                 self._ask_replica(number, group[start : start + BATCH_MAX])
@@ -417,7 +388,7 @@ class Resolver:
 
     def _settle(self, flight: Flight, answer: Answer, tier: Tier, source: Source | None) -> None:
         """Answer all that wait; without a source the answer is for them alone."""
-        self._close(flight)
+        self._flights.end(flight)
         if flight.is_cacheable and source is not None and self._may_keep(flight, source):
             self._front.remember(flight.key, answer, source.shard, source.generation, source.ttl_ms)
         self._answer(flight.waiters, answer, tier)
@@ -432,16 +403,6 @@ class Resolver:
             waiter.answer(answer, tier)
         if len(waiters) > SHARE_MAX:
             self._call_soon(self._answer, waiters[SHARE_MAX:], answer, tier)
-
-    def _close(self, flight: Flight) -> None:
-        """Let nobody join any more, and give the flight's place free."""
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
-        if flight.is_refresh:
-            self._refreshes -= 1
-        else:
-            self._misses -= 1
-        self._waiters -= len(flight.waiters)
 
 
 def jittered(ttl_ms: int) -> int:
