@@ -61,5 +61,5 @@ class Documents:
         if reply is not None and not isinstance(reply, bytes):
             self._session.fail("refused", f"the fence could not be read: {reply}")
             return
-        self._standing.take_fence(reply)
+        self._standing.take_fence(reply, monotonic_ms())
         self._on_fence_known()

@@ -74,6 +74,21 @@ class Membership:
         return all(self.shards[number].is_usable for number, shard in described if shard.weight > 0)
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether any shard answers for the topology: without one, all of it may have been replaced."""
+        return any(shard.is_confirming for shard in self.shards.values())
+
+    @property
+    def epoch(self) -> int:
+        """Of the topology held; 0 without one."""
+        return 0 if self.map is None else self.map.topology.epoch
+
+    @property
+    def urls(self) -> set[str]:
+        """Where the shards are."""
+        return {shard.url for shard in self.shards.values()}
+
+    @property
     def usable_count(self) -> int:
         """How many shards can be asked."""
         return sum(shard.is_usable for shard in self.shards.values())

@@ -149,7 +149,12 @@ METRICS: Final = (
         "Entries that were not, for too many under way or because their shard cannot be asked.",
         "refreshes_rejected",
     ),
-    _one("flights_parked_total", "counter", "Look-ups that waited for a newer topology.", "flights_parked"),
+    _one(
+        "flights_parked_total",
+        "counter",
+        "Look-ups that waited for a newer topology, or to hear from a shard again.",
+        "flights_parked",
+    ),
     _one("fallbacks_total", "counter", "Links that only their old owner had, after a cut-over.", "fallbacks"),
     _one("samples_total", "counter", "Links that both of their owners were asked for, before a cut-over.", "samples"),
     _one("sample_differences_total", "counter", "Those of which they said two things, twice.", "sample_differences"),

@@ -39,6 +39,8 @@ log = structlog.get_logger("edge.replicas")
 
 RECONNECT_MS_MIN: Final = 100
 RECONNECT_MS_MAX: Final = 2000
+# Of one shard, each with a session of every worker: as many as the API takes. Sentinel may name more: it forgets none.
+REPLICAS_MAX: Final = 8
 # Commands sent and not answered: as for a primary.
 PENDING_MAX: Final = 1024
 
@@ -84,8 +86,8 @@ class Replicas:
         self._open: dict[str, tuple[Replica, asyncio.Task[None]]] = {}
 
     def follow(self, urls: Sequence[str]) -> None:
-        """Have sessions with just these, from now on."""
-        wanted = urls if self._config.replica_ms else ()
+        """Have sessions with just these, from now on; with the first REPLICAS_MAX of them."""
+        wanted = urls[:REPLICAS_MAX] if self._config.replica_ms else ()
         for url in [url for url in self._open if url not in wanted]:
             replica, task = self._open.pop(url)
             replica.leave()

@@ -3,7 +3,9 @@
     Front ──resolve──▶ flight (one per key) ──batch of this loop turn──▶ shard
     Front ──refresh──▶ flight, no waiter ────┘     ▲                      │ final by its fence: answered
                  a newer topology, or its owner ───┤                      │
-                 is another one by now             └── parked ◀── behind ─┤ the fence is newer than the topology held
+                 is another one by now             └── parked ◀── behind ─┤ the fence is newer than the topology held,
+                                                                          │ or this worker stood still, and has not
+                                                                          │ heard the shard again yet
                                                                           │
                          old owner, in mode cut-over ◀────────────────────┤ not usable, breaker open, late, doubtful,
                            │ final: answered, not kept                    │ or in mode cut-over absent
@@ -14,8 +16,9 @@
                            └─ not reachable or full ──▶ stale entry within the limit ──▶ else 503
 
 Invariants:
-- I1: a request waits for each shard or replica that it is sent to at most reply_timeout_ms, for a newer topology at
-  most PARK_MS, and for the origin at most origin_timeout_ms; its flight departs DEPARTURES_MAX times at most;
+- I1: a request waits for each shard or replica that it is sent to at most reply_timeout_ms, for a newer topology or to
+  hear its shard again at most PARK_MS, and for the origin at most origin_timeout_ms; its flight departs DEPARTURES_MAX
+  times at most;
 - I5: 404 is said only for a tombstone, for a final miss, or by PostgreSQL;
 - a shard's answer counts only if the shard is an owner of the key by the topology held when the answer comes, and L1
   keeps only what the owner on the ring that is read has said;
@@ -26,7 +29,6 @@ Invariants:
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -37,9 +39,10 @@ from edge._counters import Counters
 from edge._front import ORIGIN_SHARD, Answer, Front
 from edge.clock import monotonic_ms
 from edge.config import EdgeConfig
-from edge.flight import Flight, Source, Waiter
+from edge.flight import Flight, Flights, Source, Waiter
 from edge.inspection import Inspector
 from edge.origin import Lookup, Origin
+from edge.parking import Parking
 from edge.sampling import Sampler
 from edge.shards import Shard
 from edge.topology import Map
@@ -50,8 +53,6 @@ log = structlog.get_logger("edge.resolver")
 
 SHARE_MAX: Final = 256  # waiters of one flight answered in one loop turn: a millisecond or two
 BATCH_MAX: Final = 256  # keys of one MGET: longer ones would hold up the shard's other clients
-# A topology is read in a round trip, and its rings are made in tens of milliseconds; on a busy machine in more.
-PARK_MS: Final = 250
 # To its owner, behind a newer topology to the next one, and once more for one that comes on its heels.
 DEPARTURES_MAX: Final = 3
 
@@ -72,12 +73,10 @@ class Resolver:
         self._inspector: Inspector
         self._map: Map | None = None
         self._shards: dict[int, Shard] = {}
-        self._flights: dict[bytes, Flight] = {}
+        self._flights = Flights(config, counters)
         self._boarding: list[Flight] = []
-        self._parked: deque[Flight] = deque()  # in the order of their parking
-        self._misses = 0
-        self._refreshes = 0
-        self._waiters = 0
+        self._parked = Parking()  # until there is a newer topology
+        self._unheard = Parking()  # until the owner is heard again
         self._call_soon: Callable[..., object] = asyncio.get_running_loop().call_soon
 
     def bind(self, front: Front) -> None:
@@ -91,19 +90,18 @@ class Resolver:
         self._shards = shards
         self._sampler.route(new_map, shards)
         self._inspector.route(shards)
-        while self._parked:
-            self._queue(self._parked.popleft())
+        for flight in (*self._parked.leave_all(), *self._unheard.leave_all()):
+            self._queue(flight)
 
     def sweep(self, now_ms: int) -> None:
-        """Let no flight wait longer for a newer topology."""
-        while self._parked and now_ms - self._parked[0].parked_ms >= PARK_MS:
-            self._leave_shards([self._parked.popleft()])
+        """End the waiting of flights that it is over for, one way or the other."""
+        for flight in self._unheard.leave(lambda flight: not self._is_unheard(flight, now_ms)):
+            self._queue(flight)
+        self._leave_shards([*self._parked.leave_overdue(now_ms), *self._unheard.leave_overdue(now_ms)])
 
     def report(self) -> None:
         """Show what is under way to the supervisor."""
-        self._counters.set("misses_under_way", self._misses)
-        self._counters.set("refreshes_under_way", self._refreshes)
-        self._counters.set("waiters", self._waiters)
+        self._flights.report()
 
     def inspect(self) -> None:
         """Compare an entry of L1 with its shard; called once a second."""
@@ -113,20 +111,19 @@ class Resolver:
 
     def resolve(self, key: bytes, key_hash: int, waiter: Waiter) -> None:
         """Called by Front on a miss."""
-        if self._waiters >= self._config.waiters_max:
+        if not self._flights.may_wait:
             self._reject(waiter)
             return
-        flight = self._flights.get(key)
+        flight = self._flights.joinable(key)
         if flight is not None:
             self._counters.add("flights_joined")
-        elif self._misses < self._config.flights_max:
-            flight = self._board(Flight(key, key_hash, is_refresh=False))
-            self._misses += 1
         else:
-            self._reject(waiter)
-            return
-        self._waiters += 1
-        flight.waiters.append(waiter)
+            flight = self._flights.begin(key, key_hash, is_refresh=False)
+            if flight is None:
+                self._reject(waiter)
+                return
+            self._queue(flight)
+        self._flights.wait(flight, waiter)
 
     def refresh(self, key: bytes, key_hash: int) -> bool:
         """Look the key up at its shard though nobody waits for it; whether that is under way now.
@@ -136,11 +133,12 @@ class Resolver:
         if key in self._flights:
             return True
         shard = self._shards.get(self._owner(key_hash))
-        if self._refreshes >= self._config.refreshes_max or shard is None or not shard.may_admit(monotonic_ms()):
+        can_ask = shard is not None and shard.may_admit(monotonic_ms())
+        flight = self._flights.begin(key, key_hash, is_refresh=True) if can_ask else None
+        if flight is None:
             self._counters.add("refreshes_rejected")
             return False
-        self._board(Flight(key, key_hash, is_refresh=True))
-        self._refreshes += 1
+        self._queue(flight)
         self._counters.add("refreshes_started")
         return True
 
@@ -152,9 +150,7 @@ class Resolver:
         """
         self._front.forget(key)
         self._inspector.on_invalidated(key)
-        flight = self._flights.pop(key, None)
-        if flight is not None:
-            flight.is_cacheable = False
+        self._flights.outdate(key)
 
     def _reject(self, waiter: Waiter) -> None:
         self._counters.add("flights_rejected")
@@ -172,11 +168,6 @@ class Resolver:
             return self._owner(key_hash)
         return self._map.second_number(key_hash)
 
-    def _board(self, flight: Flight) -> Flight:
-        self._flights[flight.key] = flight
-        self._queue(flight)
-        return flight
-
     def _queue(self, flight: Flight) -> None:
         if not self._boarding:
             self._call_soon(self._depart)
@@ -189,9 +180,11 @@ class Resolver:
         the owner of 1, it would have to be sent again.
         """
         flights, self._boarding = self._boarding, []
+        now_ms = monotonic_ms()
         groups: dict[int, list[Flight]] = {}
         for flight in sorted(flights, key=lambda flight: flight.is_refresh):  # who waits goes first
             flight.departures += 1
+            flight.departed_ms = now_ms
             flight.absence = flight.sample = None
             groups.setdefault(self._owner(flight.key_hash), []).append(flight)
         for number, group in groups.items():
@@ -204,8 +197,12 @@ class Resolver:
 
     def _ask_batch(self, number: int, flights: Sequence[Flight], on_values: OnValues, on_left: OnLeft) -> None:
         shard = self._shards.get(number)
-        if shard is None or not shard.admit(monotonic_ms()):
-            on_left(number, flights)
+        now_ms = monotonic_ms()
+        if shard is None or not shard.admit(now_ms):
+            if shard is not None and shard.is_unheard(now_ms):
+                self._park(flights, self._unheard)
+            else:
+                on_left(number, flights)
             return
         epoch = shard.epoch
 
@@ -216,7 +213,7 @@ class Resolver:
                 self._again(flights)  # a newer topology was adopted meanwhile
             else:
                 shard.refresh_documents()
-                self._park(flights)
+                self._park(flights, self._parked)
 
         shard.lookup([flight.key for flight in flights], on_reply, lambda: on_left(number, flights))
 
@@ -228,16 +225,19 @@ class Resolver:
             else:
                 self._leave_shards([flight])
 
-    def _park(self, flights: Sequence[Flight]) -> None:
-        """Have them wait for a newer topology: PostgreSQL would get all misses of a shard at once."""
+    def _park(self, flights: Sequence[Flight], parking: Parking) -> None:
+        """Have them wait: PostgreSQL would get all misses of a shard at once."""
         self._counters.add("flights_parked", len(flights))
         now_ms = monotonic_ms()
         for flight in flights:
             if flight.waiters and flight.departures < DEPARTURES_MAX:
-                flight.parked_ms = now_ms
-                self._parked.append(flight)
+                parking.enter(flight, now_ms)
             else:
                 self._leave_shards([flight])
+
+    def _is_unheard(self, flight: Flight, now_ms: int) -> bool:
+        shard = self._shards.get(self._owner(flight.key_hash))
+        return shard is not None and shard.is_unheard(now_ms)
 
     # ---- the owner's answer
 
@@ -320,17 +320,14 @@ class Resolver:
             if flight.waiters:
                 groups.setdefault(self._owner(flight.key_hash), []).append(flight)
             else:
-                self._close(flight)
+                self._flights.end(flight)
         for number, group in groups.items():
             for start in range(0, len(group), BATCH_MAX):
                 self._ask_replica(number, group[start : start + BATCH_MAX])
 
     def _ask_replica(self, number: int, flights: Sequence[Flight]) -> None:
-        """While the owner itself can be asked, its replicas know no more than it does."""
         shard = self._shards.get(number)
-        now_ms = monotonic_ms()
-        replicas = None if shard is None or shard.may_admit(now_ms) else shard.replicas
-        replica = None if replicas is None else replicas.admit(now_ms)
+        replica = None if shard is None else shard.admit_replica(monotonic_ms())
         if shard is None or replica is None:
             self._ask_origin(flights)
             return
@@ -351,13 +348,16 @@ class Resolver:
 
     def _ask_origin_for(self, flight: Flight) -> None:
         generation = self._front.generation(ORIGIN_SHARD)
+        asked_ms = monotonic_ms()
 
         def on_record(record: bytes | None) -> None:
             answer = self._read(flight.key, record)
             if answer is None:
                 self._fall_back(flight)
             else:
-                source = Source(ORIGIN_SHARD, generation, jittered(self._config.origin_ttl_ms))
+                # From the asking on, because no push covers it: the worker may have slept before it saw the answer.
+                ttl_ms = jittered(self._config.origin_ttl_ms) - (monotonic_ms() - asked_ms)
+                source = Source(ORIGIN_SHARD, generation, ttl_ms) if ttl_ms > 0 else None
                 self._settle(flight, answer, "origin", source)
 
         def on_failure() -> None:
@@ -388,7 +388,7 @@ class Resolver:
 
     def _settle(self, flight: Flight, answer: Answer, tier: Tier, source: Source | None) -> None:
         """Answer all that wait; without a source the answer is for them alone."""
-        self._close(flight)
+        self._flights.end(flight)
         if flight.is_cacheable and source is not None and self._may_keep(flight, source):
             self._front.remember(flight.key, answer, source.shard, source.generation, source.ttl_ms)
         self._answer(flight.waiters, answer, tier)
@@ -403,16 +403,6 @@ class Resolver:
             waiter.answer(answer, tier)
         if len(waiters) > SHARE_MAX:
             self._call_soon(self._answer, waiters[SHARE_MAX:], answer, tier)
-
-    def _close(self, flight: Flight) -> None:
-        """Let nobody join any more, and give the flight's place free."""
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
-        if flight.is_refresh:
-            self._refreshes -= 1
-        else:
-            self._misses -= 1
-        self._waiters -= len(flight.waiters)
 
 
 def jittered(ttl_ms: int) -> int:

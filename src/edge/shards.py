@@ -36,7 +36,7 @@ from edge.clock import monotonic_ms, monotonic_us
 from edge.config import EdgeConfig
 from edge.documents import REFRESH_MS, REREAD_MS, Documents
 from edge.progress import Progress
-from edge.replicas import Replicas
+from edge.replicas import Replica, Replicas
 from edge.session import Session, ShardError, Timeouts, connect, greeting
 from edge.standing import Standing
 from edge.verdict import DOUBTFUL, Verdict
@@ -221,9 +221,13 @@ class Shard:
 
     def _on_sequence(self, asked_ms: int, sequence: int) -> None:
         """By this number replicas are judged, while this is the process that they follow and links are looked up at."""
-        standing = self._standing
-        if self._has_replicas and standing.is_fence_known and standing.judge(self.epoch).are_hits_final:
-            self.progress.note(standing.run_id, asked_ms, sequence)
+        if self._has_replicas and self._is_fenced:
+            self.progress.note(self._standing.run_id, asked_ms, sequence)
+
+    @property
+    def _is_fenced(self) -> bool:
+        """Whether the fence is that of the process which answers, and for no newer topology."""
+        return self._standing.is_fence_known and self._standing.judge(self.epoch).are_hits_final
 
     @property
     def _has_replicas(self) -> bool:
@@ -241,14 +245,22 @@ class Shard:
     @property
     def is_usable(self) -> bool:
         """Whether a look-up sent now would be answered as far as anyone can know."""
+        return self.number is not None and self._is_within_reach and self._front.is_shard_trusted(self.number)
+
+    @property
+    def _is_within_reach(self) -> bool:
         session = self._session
         return (
             session is not None
-            and self.number is not None
-            and self._front.is_shard_trusted(self.number)
+            and self._standing.is_greeted
             and session.pending_count < PENDING_MAX
             and not session.is_stalled
         )
+
+    @property
+    def is_confirming(self) -> bool:
+        """Whether it can be asked, and is the shard of which the topology speaks."""
+        return self.is_usable and self._is_fenced
 
     def may_admit(self, now_ms: int) -> bool:
         """Whether `admit` would say yes now."""
@@ -257,6 +269,27 @@ class Shard:
     def admit(self, now_ms: int) -> bool:
         """Whether a look-up should be sent; whoever hears yes calls `lookup`."""
         return self.is_usable and self.breaker.admit(now_ms)
+
+    def is_unheard(self, now_ms: int) -> bool:
+        """Whether it need only be heard again to be asked: this worker stood still until its trust had run out."""
+        return (
+            self.number is not None
+            and self._is_within_reach
+            and self._standing.may_be_renewed_soon(self.epoch, now_ms)
+            and not self._front.is_shard_trusted(self.number)
+            and self.breaker.may_admit(now_ms)
+        )
+
+    def admit_replica(self, now_ms: int) -> Replica | None:
+        """A replica that should be asked in its place, if any; whoever gets it calls its `lookup`.
+
+        None as long as the shard itself is there. 1. The worker sleeps; 2. a link changes, which a replica that lags
+        lacks; 3. the worker wakes: nothing is wrong with the shard, it must only be heard again. Or its fence is newer
+        than the topology held, and what links were there may have moved.
+        """
+        if self.replicas is None or (self._is_within_reach and self.breaker.may_admit(now_ms)):
+            return None
+        return self.replicas.admit(now_ms)
 
     def lookup(
         self,
@@ -287,8 +320,9 @@ class Shard:
             lookup.on_failure()
             session.fail("reply", f"MGET answered {reply!r:.200}")
             return
-        self.breaker.on_reply(monotonic_ms())
-        self._standing.take_fence(reply[0])
+        now_ms = monotonic_ms()
+        self.breaker.on_reply(now_ms)
+        self._standing.take_fence(reply[0], now_ms)
         # By the topology held when it was sent: the fence is as old as the values beside it.
         verdict = self._standing.judge(lookup.epoch)
         if verdict == DOUBTFUL or verdict.is_epoch_behind:
@@ -327,11 +361,12 @@ class Shard:
         session = self._session
         if push[0] != b"invalidate" or session is None:
             return
-        if push[1] is None:  # FLUSHALL: everything this shard filled is gone
+        if push[1] is None:  # FLUSHALL: everything this shard filled is gone, and what control wrote
             if self.number is not None:
                 self._front.distrust(self.number)
                 self._counters.add("shard_distrusts")
                 self._ping(session)
+            self._documents.on_push(keys.TOPOLOGY)
             return
         self._counters.add("invalidations", len(push[1]))
         for key in push[1]:
@@ -357,7 +392,7 @@ class Shard:
                 self.breaker.on_failure(now_ms)
         if self._session is not None:
             self._keep_proving(self._session, now_ms)
-        if self.replicas is not None:
+        if self.replicas is not None and not is_late:
             self.replicas.sweep(now_ms)
         self._publish()
 

@@ -156,10 +156,14 @@ class Store:
         self._directory = Path(directory)
 
     def read(self, key: bytes) -> bytes | None:
-        """The last document of this key, None if there is none."""
+        """The last document of this key, None if there is none that can be read."""
+        path = self._directory / FILES[key]
         try:
-            return (self._directory / FILES[key]).read_bytes()
+            return path.read_bytes()
         except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.warning("kept document cannot be read, the seeds must tell it", file=str(path), error=str(error))
             return None
 
     def write(self, key: bytes, data: bytes) -> None:

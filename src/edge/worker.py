@@ -34,6 +34,8 @@ from edge.lag import Lag
 from edge.membership import Membership
 from edge.origin import Origin
 from edge.resolver import Resolver
+from edge.seeds import Seeds
+from edge.session import redacted
 from edge.shards import Listener, Shard
 from edge.snapshot import Keeper, warm
 from edge.topology import Adoption, Store, read_domains
@@ -83,7 +85,7 @@ class Worker:
         self._keeper = Keeper(config, assignment.slot, self.front.links, self._counters)
         self._writer = Writer(config, self.front.clicks, self._counters)
         self._domains: Domains | None = None
-        self._seeds: dict[Shard, asyncio.Task[None]] = {}
+        self._seeds = Seeds(config.seeds, self._edge_id, self._seed, self._spawn)
         self._background: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._stopping = asyncio.Event()
@@ -166,31 +168,31 @@ class Worker:
             data = self._store.read(key)
             if data is not None:
                 self._adopt(key, data, is_stored=True)
-        for url in self._config.seeds:
-            seed = Shard("seed", url, None, front=self.front, config=self._config, listener=self._listener)
-            self._seeds[seed] = self._spawn(seed.run(self._edge_id))
+        self._seeds.start()
         await self._until(lambda: self._stopping.is_set() or None not in (self._members.map, self._domains))
         # A shard that is down must not keep the others' links from being served: the origin has its links.
         await self._until(
             lambda: self._stopping.is_set() or self._members.usable_count == len(self._members.shards),
             timeout_ms=2 * self._config.connect_timeout_ms,
         )
-        if self._members.usable_count:
-            for task in self._seeds.values():  # else they stay: the stored topology may name shards that have moved
-                task.cancel()
-            self._seeds.clear()
+        self._seeds.end_start(is_found=self._members.usable_count > 0)
         if self._assignment.is_successor:
             # It takes clients from a worker that serves: better none than such as it could not answer.
             await self._until(lambda: self._stopping.is_set() or self._can_resolve())
         return not self._stopping.is_set()
+
+    def _seed(self, url: str) -> Shard:
+        name = f"seed {redacted(url)}"
+        return Shard(name, url, None, front=self.front, config=self._config, listener=self._listener)
 
     async def _sweep(self) -> None:
         """The worker's one coarse timer: deadlines, the date, how late the loop is, what the supervisor reads."""
         lag = Lag(self._counters, monotonic_ms())
         while True:
             now_ms = monotonic_ms()
-            for shard in (*self._members.shards.values(), *self._seeds):
+            for shard in self._members.shards.values():
                 shard.sweep(now_ms)
+            self._seeds.sweep(now_ms, self._members)
             self._origin.sweep(now_ms)
             self.resolver.sweep(now_ms)
             self.resolver.report()

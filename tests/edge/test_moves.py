@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -390,6 +391,39 @@ def test_number_that_is_given_on_brings_no_entries_along(redis_factory: RedisFac
         stand.enforce(topology.Topology(epoch=4, virtual_nodes=64, shards=(first, replaced)), numbers=[0, 2])
         eventually(lambda: edge.metric("shards_trusted") == 2, "the other one is there")
         assert edge.get(f"/{code}").location == "https://new.example/"
+
+
+def test_shards_that_come_and_go_leave_nothing_behind(redis_factory: RedisFactory, tmp_path: Path) -> None:
+    """Forty topologies, each of other shards at the same servers, some with a replica: as many sockets as before."""
+    stand = Shards([redis_factory() for _ in range(3)])
+    urls = [server.url for server in stand.servers]
+
+    def replaced(epoch: int) -> topology.Topology:
+        shards = tuple(
+            topology.Shard(id=f"e{epoch}-{n}", url=urls[n], replicas=tuple(urls[2:]) if epoch % 2 else ())
+            for n in range(2)
+        )
+        return topology.Topology(epoch=epoch, virtual_nodes=64, shards=shards)
+
+    def is_as_before(edge: Edge, pid: int, count: int) -> bool:
+        is_trusted = edge.metric("shards_trusted") == 2
+        return is_trusted and len(os.listdir(f"/proc/{pid}/fd")) == count and clients_at(stand, 2) == 0
+
+    def has_adopted(edge: Edge, epoch: int) -> bool:
+        return edge.metric("epoch") == epoch
+
+    stand.enforce(replaced(2), numbers=(0, 1))
+    with running_edge(tmp_path / "edge", urls[:1]) as edge:
+        (worker,) = edge.workers()
+        eventually(lambda: clients_at(stand, 0) == 1, "the seed is left alone")
+        count = len(os.listdir(f"/proc/{worker['pid']}/fd"))
+        for epoch in range(3, 43):
+            stand.enforce(replaced(epoch), numbers=(0, 1))
+            assert edge.get(f"/absent{epoch}").status in (404, 503)
+            if epoch % 3:  # else the next one comes while sessions are being opened
+                eventually(partial(has_adopted, edge, epoch), "it is adopted")
+        eventually(lambda: is_as_before(edge, worker["pid"], count), "all that was opened is closed")
+        assert [clients_at(stand, number) for number in range(2)] == [1, 1]
 
 
 # ---- documents

@@ -1,12 +1,22 @@
 """A shard's replicas, asked when its primary cannot be: what is believed of them, and what is not."""
 
+import asyncio
+import socket
+from collections.abc import Coroutine
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
-from tests.edge.stand import Edge, Shards, eventually, insert_link, migrate, running_edge, stalled, started_edge
+from edge.replicas import REPLICAS_MAX, Replicas
+from tests.edge.load import exchange
+from tests.edge.rig import running_rig
+from tests.edge.stand import HOST, Edge, Shards, eventually, insert_link, migrate, running_edge, stalled, started_edge
+from tests.edge.test_freshness import wait_for_sleep
+from tests.edge.test_moves import stopped
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys
@@ -132,6 +142,27 @@ def test_answers_that_may_be_too_old_are_refused(pair: Pair, tmp_path: Path) -> 
         assert edge.metric("replica_refusals_total") > 0
 
 
+def test_replica_is_not_asked_by_a_worker_that_slept(pair: Pair, tmp_path: Path) -> None:
+    """Its primary need only be heard again (which takes long here, to be seen), and the replica may lack changes."""
+    pair.shards.put("one", "https://old.example/")
+    settings = {"ping_timeout_ms": 300, "ping_interval_ms": 50, "stale_ms": 1}
+    with running_edge(tmp_path / "edge", [pair.primary.url], **settings) as edge:
+        wait_ready(pair, edge)
+        (worker,) = edge.workers()
+        with pair.client() as client:
+            client.replicaof("no", "one")
+        with socket.create_connection(("127.0.0.1", edge.port)) as waiting, ExitStack() as stack:
+            request = f"GET /one HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+            assert b"https://old.example/" in exchange(waiting, request)
+            with stopped(worker["pid"]), pair.shards.client(0) as at_shard:
+                wait_for_sleep(at_shard, keys.edge_key("test.0"), 400)
+                pair.shards.put("one", "https://new.example/", version=2)
+                stack.enter_context(stalled(pair.primary))
+                waiting.sendall(request)
+            assert b"https://old.example/" not in exchange(waiting, b"")
+        eventually(lambda: edge.get("/one").location == "https://new.example/", "the primary answers")
+
+
 def test_bound_of_zero_asks_no_replica(pair: Pair, tmp_path: Path) -> None:
     """Then none is connected, either."""
     pair.shards.put("one", "https://target.example/1")
@@ -195,3 +226,29 @@ def test_replicas_of_a_topology_are_followed(pair: Pair, redis_factory: RedisFac
         eventually(lambda: edge.metric("shards_trusted") == 0, "the primary's end is known")
         assert edge.get("/one").location == "https://target.example/1"
         assert edge.metric("shard_connects_total") == connects
+
+
+def test_sessions_of_a_shard_with_many_replicas_are_bounded(pair: Pair) -> None:
+    """Each costs every worker a connection, and attempts to connect while it is away."""
+
+    async def run() -> None:
+        async with running_rig(pair.shards) as rig, asyncio.TaskGroup() as tasks:
+            started: list[asyncio.Task[None]] = []
+
+            def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+                started.append(tasks.create_task(work))
+                return started[-1]
+
+            replicas = Replicas(
+                "many",
+                rig.shards[0].progress,
+                config=rig.config,
+                counters=rig.counters,
+                edge_id="many",
+                spawn=spawn,
+            )
+            replicas.follow([f"redis://127.0.0.1:{port}" for port in range(1, 30)])
+            assert len(started) == REPLICAS_MAX
+            replicas.follow(())
+
+    asyncio.run(run())

@@ -9,6 +9,7 @@ import pytest
 from edge.breaker import State
 from edge.clock import monotonic_ms
 from edge.documents import REREAD_MS
+from edge.replicas import Replicas
 from edge.resolver import jittered
 from edge.session import ShardError, Timeouts, connect, redacted
 from edge.shards import LATE_MS, RECONNECT_MS_MAX, RECONNECT_MS_MIN, STEADY_MS, next_delay_ms
@@ -68,6 +69,36 @@ def test_worker_that_was_late_judges_nobody(shards: Shards) -> None:
             assert (failures, rig.counters.get("shard_timeouts")) == ([], 0)
             shard.sweep(now_ms + LATE_MS // 2)
             assert (failures, rig.counters.get("shard_timeouts")) == (["given up"], 1)
+
+    asyncio.run(run())
+
+
+def test_worker_that_was_late_judges_no_replica(shards: Shards) -> None:
+    """Nor is a replica's session cut for the worker's own pause: it may be all that is left of its shard."""
+
+    async def run() -> None:
+        async with running_rig(shards) as rig, asyncio.TaskGroup() as tasks:
+            failures: list[str] = []
+            shard = rig.shards[0]
+            shard.replicas = Replicas(
+                "late",
+                shard.progress,
+                config=rig.config,
+                counters=rig.counters,
+                edge_id="late",
+                spawn=tasks.create_task,
+            )
+            shard.replicas.follow([shards.servers[1].url])
+            await until(lambda: shard.replicas is not None and shard.replicas.usable_count == 1)
+            replica = shard.replicas.admit(monotonic_ms())
+            assert replica is not None
+            replica.lookup([b"1:a"], 1, lambda _records: None, lambda: failures.append("given up"))
+            now_ms = monotonic_ms() + 500
+            shard.sweep(now_ms)
+            assert failures == []
+            shard.sweep(now_ms + LATE_MS // 2)
+            assert failures == ["given up"]
+            shard.replicas.follow(())
 
     asyncio.run(run())
 

@@ -164,6 +164,14 @@ def test_store_keeps_the_last_document(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "state").iterdir()] == ["topology.json"]
 
 
+def test_store_that_cannot_be_read_has_nothing(tmp_path: Path) -> None:
+    """A directory in the file's place, or no directory where it should be: the seeds tell the topology."""
+    (tmp_path / "topology.json").mkdir()
+    (tmp_path / "file").touch()
+    assert Store(str(tmp_path)).read(keys.TOPOLOGY) is None
+    assert Store(str(tmp_path / "file")).read(keys.TOPOLOGY) is None
+
+
 @pytest.mark.parametrize(
     ("state", "epoch", "run_id", "expected"),
     [
