@@ -138,16 +138,15 @@ async def save_state(connection: Connection, state: ShardState) -> None:
     )
 
 
-async def forget_shard(connection: Connection, shard_id: str) -> None:
-    """Remove what is known of a shard that has left: notes, the row, and that outbox rows wait for it.
+async def forget_shard(connection: Connection, shard_id: str) -> bool:
+    """Remove a part of what is known of a shard that has left: that outbox rows wait for it, notes, in the end the row.
 
-    Not in a transaction of the caller's: each step is a bounded one of its own, and may be done again.
+    Returns whether there is more of it. Each part is a bounded one, for a transaction of its own.
     """
-    while await unpark(connection, shard_id, FORGET_ROWS_MAX):
-        pass
-    while await _forget_notes(connection, shard_id):
-        pass
+    if await unpark(connection, shard_id, FORGET_ROWS_MAX) or await _forget_notes(connection, shard_id):
+        return True
     await connection.execute("DELETE FROM shards WHERE id = $1", shard_id)
+    return False
 
 
 async def _forget_notes(connection: Connection, shard_id: str) -> bool:
