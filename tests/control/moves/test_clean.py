@@ -179,12 +179,12 @@ def test_shard_that_was_given_up_is_forgotten(database_url: str, three: list[Red
         await _moved(ground)
         three[0].kill()
         await ground.rows("INSERT INTO outbox (link_id, version, waiting_shard) VALUES (1, 1, 'shard-0')")
-        given_up = {"leaving": ground.before.shards[:1], "lost": frozenset(("shard-0",))}
+        leaving, lost = ground.before.shards[:1], frozenset(("shard-0",))
         with pytest.raises(Stopped):
-            await ground.work(remove, hold=superseded, **given_up)
+            await ground.work(remove, hold=superseded, leaving=leaving, lost=lost)
         assert await ground.rows("SELECT count(*) FROM shards") == [(3,)]
         assert await ground.rows("SELECT waiting_shard FROM outbox") == [("shard-0",)]
-        await ground.finish(remove, **given_up)
+        await ground.finish(remove, leaving=leaving, lost=lost)
         await ground.wait_projected()
         assert await ground.rows("SELECT id FROM shards ORDER BY id") == [("shard-1",), ("shard-2",)]
         assert await ground.rows("SELECT 1 FROM projected WHERE shard_id = 'shard-0'") == []

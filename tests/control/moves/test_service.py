@@ -83,6 +83,37 @@ def test_bad_requests_are_refused(database_url: str, shards: list[RedisServer], 
     play(database_url, shards, work)
 
 
+def test_server_of_a_shard_is_known_by_any_name(database_url: str, shards: list[RedisServer]) -> None:
+    """Its process says which it is: while the shard is repaired, when nobody has adopted it, and when it is silent."""
+    port = shards[0].port
+    names = [f"redis://localhost:{port}", f"redis://127.0.0.1:{port}/1", f"redis://[::ffff:127.0.0.1]:{port}"]
+
+    async def work(stage: Stage) -> None:
+        for url in names:
+            assert await _refused(stage, MoveRequest(kind="add", shard_id="shard-2", url=url)) == "shard_exists"
+        await stage.background.stop()
+        async with stage.database.connection() as connection:
+            await connection.execute("UPDATE shards SET run_id = NULL")
+        for url in names:
+            assert await _refused(stage, MoveRequest(kind="add", shard_id="shard-2", url=url)) == "shard_exists"
+
+    play(database_url, shards, work)
+
+
+def test_replica_becomes_no_shard(database_url: str, shards: list[RedisServer], redis_factory: RedisFactory) -> None:
+    """Nothing could be written to it, and the move would wait for ever."""
+    replica = redis_factory()
+    with redis.Redis.from_url(replica.url) as client:
+        client.replicaof("127.0.0.1", str(shards[0].port))
+
+    async def work(stage: Stage) -> None:
+        with pytest.raises(Error, match=f"is a replica of 127.0.0.1:{shards[0].port}; give a primary") as caught:
+            await stage.moves.plan(_add(replica))
+        assert caught.value.code == "topology_invalid"
+
+    play(database_url, shards, work)
+
+
 def test_there_is_one_move_at_a_time(database_url: str, shards: list[RedisServer]) -> None:
     """Also when two are started at the same instant."""
 
