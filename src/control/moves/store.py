@@ -150,10 +150,16 @@ async def enter(connection: Connection, move: Move) -> None:
 
 
 async def report(connection: Connection, move: Move, work: dict[str, Any]) -> bool:
-    """Keep what a work has done; false if it is to stop: paused, aborted, or somebody else's."""
+    """Keep what a work has done; false if it is to stop: paused, aborted, or somebody else's.
+
+    What it has waited for is over when it has come further. One that looks again and again reports, too.
+    """
     status: str = await connection.execute(
         """
-        UPDATE moves SET work = $3, waits_for = NULL, waits_since = NULL, error = NULL, updated_at = clock_timestamp()
+        UPDATE moves SET work = $3, updated_at = clock_timestamp(),
+            waits_for = CASE WHEN work -> 'cursor' = $3::jsonb -> 'cursor' THEN waits_for END,
+            waits_since = CASE WHEN work -> 'cursor' = $3::jsonb -> 'cursor' THEN waits_since END,
+            error = CASE WHEN work -> 'cursor' = $3::jsonb -> 'cursor' THEN error END
         WHERE id = $1 AND driver = $2 AND NOT is_paused AND wanted IS NULL
         """,
         move.id,
