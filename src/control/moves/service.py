@@ -69,7 +69,7 @@ class Moves:
             return await store.page(connection, before, min(limit, PAGE_MAX))
 
     async def events(self, move_id: int) -> Sequence[MoveEvent]:
-        """What has happened in a move, oldest first."""
+        """What has happened in a move, oldest first; of a very long history its end."""
         async with self._database.connection() as connection:
             _found(await store.get(connection, move_id), move_id)
             return await store.events(connection, move_id)

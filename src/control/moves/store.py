@@ -23,6 +23,8 @@ DRIVER_LOCK: Final = LockKind.DRIVER
 DRIVER_SILENT_MAX_S: Final = 15
 # The same within a transaction, which may keep projectors waiting.
 _TRANSACTION_IDLE_MAX: Final = "5s"
+# A move has some twenty events; one that copies anew again and again, or is paused by a script, has any number.
+EVENTS_MAX: Final = 1000
 # Below this PostgreSQL's estimate may be missing or stale, and counting is quick.
 _COUNTED_MAX: Final = 10_000
 _SAMPLED_LINKS: Final = 1000
@@ -101,11 +103,16 @@ async def page(connection: Connection, before: int | None, limit: int) -> list[M
 
 
 async def events(connection: Connection, move_id: int) -> list[MoveEvent]:
-    """The history of a move, oldest first."""
+    """The history of a move, oldest first; of a very long one its end."""
     rows = await connection.fetch(
-        "SELECT number, at, event, phase, epoch, detail::text AS detail FROM move_events "
-        "WHERE move_id = $1 ORDER BY number",
+        """
+        SELECT number, at, event, phase, epoch, detail::text AS detail FROM (
+            SELECT * FROM move_events WHERE move_id = $1 ORDER BY number DESC LIMIT $2
+        ) AS newest
+        ORDER BY number
+        """,
         move_id,
+        EVENTS_MAX,
     )
     return [MoveEvent(**{**dict(row), "detail": orjson.loads(row["detail"])}) for row in rows]
 

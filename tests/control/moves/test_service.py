@@ -150,6 +150,26 @@ def test_moves_are_listed_newest_first(database_url: str, shards: list[RedisServ
     play(database_url, shards, work)
 
 
+def test_long_history_is_shown_from_its_end(database_url: str, shards: list[RedisServer]) -> None:
+    """However often a move was paused."""
+
+    async def work(stage: Stage) -> None:
+        move = await stage.start(MoveRequest(kind="reweight", shard_id="shard-0", weight=2.0))
+        async with stage.database.connection() as connection:
+            await connection.execute(
+                """
+                INSERT INTO move_events (move_id, number, event, phase, epoch)
+                SELECT $1, number, 'paused', 'planned', 1 FROM generate_series(2, 1 + $2::int) AS number
+                """,
+                move.id,
+                store.EVENTS_MAX,
+            )
+        events = await stage.moves.events(move.id)
+        assert [event.number for event in events] == list(range(2, 2 + store.EVENTS_MAX))
+
+    play(database_url, shards, work)
+
+
 def test_unknown_move_is_refused(database_url: str, shards: list[RedisServer]) -> None:
     """Whatever is asked of it."""
 
