@@ -30,6 +30,7 @@ LOOK_GAP_MAX_S: Final = 2.0
 # A work that cannot go on is tried again after this, doubled each time.
 RETRY_FIRST_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
+ERROR_MAX: Final = 500  # characters of an error that a move shows; the log has all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +227,7 @@ class Drive:
             fault = None if error.code == "shard_unavailable" else error.message
         except Exception as error:  # noqa: BLE001  (a fault of the work is shown on the move, which can be aborted then)
             self._log.error("a move's work failed", phase=move.phase, exc_info=error)
-            result, fault = Waits("its work is tried again"), f"{type(error).__name__}: {error}"[:500]
+            result, fault = Waits("its work is tried again"), f"{type(error).__name__}: {error}"[:ERROR_MAX]
         else:
             fault = None
         if isinstance(result, Done):

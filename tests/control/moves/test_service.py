@@ -261,6 +261,26 @@ def test_leftovers_are_forgotten_on_demand(
     play(database_url, shards, work)
 
 
+def test_failure_of_the_driver_is_seen(database_url: str, shards: list[RedisServer]) -> None:
+    """A row that it cannot read: the move says so, and goes on when it can."""
+
+    async def work(stage: Stage) -> None:
+        move = await stage.start(MoveRequest(kind="reweight", shard_id="shard-0", weight=2.0))
+        async with stage.database.connection() as connection:
+            await connection.execute("""UPDATE moves SET work = '{"soak": {"web-1.0": [1]}}'""")
+        stage.background.start("moves", Driver(stage.tools()).run)
+        failed = await stage.until(move.id, lambda now: now.driver > 1 and now.error is not None, "a second failure")
+        assert (failed.waits_for, failed.phase) == ("its driver has failed, and is started again", "planned")
+        assert failed.waits_since is not None
+        assert "IndexError" in (failed.error or "")
+        async with stage.database.connection() as connection:
+            await connection.execute("UPDATE moves SET work = '{}'")
+        ended = await stage.until_ended(move.id)
+        assert (ended.phase, ended.error) == ("done", None)
+
+    play(database_url, shards, work)
+
+
 def test_one_process_drives_and_another_takes_over(database_url: str, shards: list[RedisServer]) -> None:
     """The lock of a session says which; when PostgreSQL ends that session, the move goes on all the same."""
 
