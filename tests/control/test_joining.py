@@ -259,6 +259,28 @@ def test_shard_that_is_gone_for_good_is_forgotten(database_url: str, servers: li
     play(database_url, servers[:2], work)
 
 
+def test_shard_is_not_forgotten_while_changes_wait_for_it(database_url: str, servers: list[RedisServer]) -> None:
+    """Some of them are in the hands of a process that stands still; without the shard they would wait for ever."""
+
+    async def work(scene: Scene) -> None:
+        await arm(scene, servers)
+        await (await adopt(scene, servers[2])).close()
+        await _leave(scene, servers)
+        await scene.put("code", "https://a.example/")
+        await scene.rows("UPDATE outbox SET waiting_shard = $1", NEW)
+        async with scene.database.connection() as connection:
+            async with scene.database.transaction() as stopped:
+                await stopped.execute("SELECT FROM outbox FOR UPDATE")
+                with pytest.raises(Error, match="are in the hands of another process"):
+                    await _forget(connection)
+            await _forget(connection)
+        await scene.project()
+        assert await scene.rows("SELECT count(*) FROM outbox") == [(0,)]
+        assert await scene.rows("SELECT count(*) FROM shards") == [(2,)]
+
+    play(database_url, servers[:2], work)
+
+
 def test_keeper_of_a_shard_that_was_forgotten_does_nothing(database_url: str, servers: list[RedisServer]) -> None:
     """One that slept and goes on to repair: there is no state any more, and it is told so."""
 

@@ -141,10 +141,14 @@ async def save_state(connection: Connection, state: ShardState) -> None:
 async def forget_shard(connection: Connection, shard_id: str) -> bool:
     """Remove a part of what is known of a shard that has left: that outbox rows wait for it, notes, in the end the row.
 
-    Returns whether there is more of it. Each part is a bounded one, for a transaction of its own.
+    Returns whether there is more of it. Each part is a bounded one, for a transaction of its own. Raises
+    Error("shard_unavailable") for rows that somebody else has locked: nothing would free them without the shard.
     """
     if await unpark(connection, shard_id, FORGET_ROWS_MAX) or await _forget_notes(connection, shard_id):
         return True
+    if await connection.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE waiting_shard = $1)", shard_id):
+        message = f"changes that wait for shard {shard_id}, which has left, are in the hands of another process"
+        raise Error("shard_unavailable", message)
     await connection.execute("DELETE FROM shards WHERE id = $1", shard_id)
     return False
 
