@@ -11,8 +11,16 @@ from control.http import PROBLEMS, SUCCESS, Route
 
 _COMPONENTS: Final = "#/components/schemas/{name}"
 _PATH_MEMBER: Final = re.compile(r"{(\w+)}")
-# What any operation that needs a key can answer besides its own problems.
+# What any operation that needs a key can answer besides its own problems, and what any that takes a body.
 _COMMON_PROBLEMS: Final = ("key_missing", "key_invalid", "query_invalid", "database_unavailable", "internal")
+_BODY_PROBLEMS: Final = (
+    "body_malformed",
+    "body_too_large",
+    "content_type",
+    "field_type",
+    "field_value",
+    "field_unknown",
+)
 
 
 class ProblemError(msgspec.Struct, frozen=True):
@@ -56,7 +64,14 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
 def problems_of(route: Route) -> tuple[str, ...]:
     """Every problem code that the route can answer."""
     if_match = ("if_match_invalid", "precondition_failed") if route.has_if_match else ()
-    return (*route.problems, *if_match, *_COMMON_PROBLEMS)
+    return (*_body_problems(route), *route.problems, *if_match, *_COMMON_PROBLEMS)
+
+
+def _body_problems(route: Route) -> tuple[str, ...]:
+    if route.body is None:
+        return ()
+    has_required = any(field.required for field in msgspec.structs.fields(route.body))
+    return (*_BODY_PROBLEMS, *(("field_missing",) if has_required else ()))
 
 
 def page(api: dict[str, Any]) -> bytes:

@@ -159,7 +159,7 @@ def test_tail_that_is_lost_while_both_rings_are_written_is_redone(
 
 
 def test_change_waits_for_both_owners_by_turns(database_url: str, servers: list[RedisServer]) -> None:
-    """Both are down; the repair of the first one leaves the row to the second one, which no note says was written."""
+    """Both are down; the repair of the first one leaves its row to the second one, which no note says was written."""
 
     async def work(scene: Scene) -> None:
         await arm(scene, servers)
@@ -176,11 +176,53 @@ def test_change_waits_for_both_owners_by_turns(database_url: str, servers: list[
         assert is_trusted(servers[0])
         assert all(held_target([servers[0]], code) == OLD for code in shared)
         waiting = {code for code, ids in by_code.items() if NEW in ids}
-        assert await scene.rows("SELECT waiting_shard, count(*) FROM outbox GROUP BY 1") == [(NEW, len(waiting))]
+        assert await scene.rows("SELECT waiting_shard, count(*) FROM outbox GROUP BY 1") == [
+            (NEW, len(waiting) + len(shared))
+        ]
         servers[2].start()
         await _repair(scene, servers[2], NEW)
         await _project_all(scene)
         await _assert_written(scene, servers, OLD)
+
+    play(database_url, servers[:2], work)
+
+
+def test_change_that_lacks_both_owners_waits_for_each(database_url: str, servers: list[RedisServer]) -> None:
+    """The old one is dead, and the new one cannot be written for a moment: it must not be read without the change.
+
+    1. a batch finds the old owner dead, and the new one locked by its keeper, which takes a number there;
+    2. the new one can be written again; edges are told to read it, because the old one is proven dead.
+    """
+
+    async def work(scene: Scene) -> None:
+        await arm(scene, servers)
+        await (await adopt(scene, servers[2])).close()
+        await _put_all(scene, OLD)
+        await scene.project()
+        servers[0].kill()
+        for turn in range(3):
+            await _put_all(scene, f"{CHANGED}/{turn}")
+            async with scene.database.transaction() as keeper:
+                await store.lock_batches(keeper, NEW)
+                await scene.project()
+        by_code = await owners(scene)
+        shared = {code for code, ids in by_code.items() if ids == ("shard-0", NEW)}
+        assert shared
+        assert await scene.rows("SELECT count(*) FROM outbox WHERE waiting_shard = 'shard-0'") == [
+            (3 * sum("shard-0" in ids for ids in by_code.values()),)
+        ]
+        lacking = len([code for code, ids in by_code.items() if ids == ("shard-1", NEW)])
+        assert await scene.rows("SELECT count(*) FROM outbox WHERE waiting_shard = $1", NEW) == [
+            (3 * lacking + len(shared),)
+        ], "once a link, however often it changes"
+        async with scene.database.connection() as connection:
+            await recovery.unpark(connection, NEW, lambda: None)
+        await scene.project()
+        assert {held_target([servers[2]], code) for code in shared} == {f"{CHANGED}/2"}
+        servers[0].start()
+        await _repair(scene, servers[0], "shard-0")
+        await _project_all(scene)
+        await _assert_written(scene, servers, f"{CHANGED}/2")
 
     play(database_url, servers[:2], work)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import redis
 
-from control.db import Database
+from control.db import Connection, Database
 from control.errors import Error
 from control.projection import publication, recovery, shard_writer, store
 from control.projection.shard_writer import connect_writer
@@ -195,8 +195,8 @@ def test_shard_that_leaves_is_told_and_emptied_and_forgotten(database_url: str, 
             assert await _sweep(shard, fence) == len(moved)
             assert await recovery.retire(connection, shard, steady) == fence, "it may be done again"
             assert await _sweep(shard, fence) == 0
-            await store.forget_shard(connection, NEW)
-            await store.forget_shard(connection, NEW)
+            await _forget(connection)
+            assert not await store.forget_shard(connection, NEW)
         assert fence_of(servers[2]) == Fence(epoch=3, state="filling", run_id=shard.run_id)
         assert topology.decode(await shard.execute("GET", keys.TOPOLOGY)) == steady
         assert await scene.rows("SELECT id FROM shards ORDER BY id") == [("shard-0",), ("shard-1",)]
@@ -218,7 +218,7 @@ def test_nobody_who_slept_empties_a_shard_that_came_back(database_url: str, serv
         async with scene.database.connection() as connection:
             fence = await recovery.retire(connection, shard, steady)
             assert fence is not None
-            await store.forget_shard(connection, NEW)
+            await _forget(connection)
         await arm(scene, servers)
         await (await adopt(scene, servers[2])).close()
         for code in CODES:
@@ -251,8 +251,30 @@ def test_shard_that_is_gone_for_good_is_forgotten(database_url: str, servers: li
         steady = await _leave(scene, servers)
         async with scene.database.connection() as connection:
             assert await recovery.retire(connection, None, steady) is None
-            await store.forget_shard(connection, NEW)
+            await _forget(connection)
         assert (await scene.project()).parked == 0
+        assert await scene.rows("SELECT count(*) FROM outbox") == [(0,)]
+        assert await scene.rows("SELECT count(*) FROM shards") == [(2,)]
+
+    play(database_url, servers[:2], work)
+
+
+def test_shard_is_not_forgotten_while_changes_wait_for_it(database_url: str, servers: list[RedisServer]) -> None:
+    """Some of them are in the hands of a process that stands still; without the shard they would wait for ever."""
+
+    async def work(scene: Scene) -> None:
+        await arm(scene, servers)
+        await (await adopt(scene, servers[2])).close()
+        await _leave(scene, servers)
+        await scene.put("code", "https://a.example/")
+        await scene.rows("UPDATE outbox SET waiting_shard = $1", NEW)
+        async with scene.database.connection() as connection:
+            async with scene.database.transaction() as stopped:
+                await stopped.execute("SELECT FROM outbox FOR UPDATE")
+                with pytest.raises(Error, match="are in the hands of another process"):
+                    await _forget(connection)
+            await _forget(connection)
+        await scene.project()
         assert await scene.rows("SELECT count(*) FROM outbox") == [(0,)]
         assert await scene.rows("SELECT count(*) FROM shards") == [(2,)]
 
@@ -267,7 +289,7 @@ def test_keeper_of_a_shard_that_was_forgotten_does_nothing(database_url: str, se
         shard = await adopt(scene, servers[2])
         await _leave(scene, servers)
         async with scene.database.dedicated() as connection:
-            await store.forget_shard(connection, NEW)
+            await _forget(connection)
             observed = await publication.observe(shard)
             with pytest.raises(Error, match="forgotten"):
                 await recovery.begin_fill(connection, shard)
@@ -275,6 +297,11 @@ def test_keeper_of_a_shard_that_was_forgotten_does_nothing(database_url: str, se
         await shard.close()
 
     play(database_url, servers[:2], work)
+
+
+async def _forget(connection: Connection) -> None:
+    while await store.forget_shard(connection, NEW):
+        pass
 
 
 def held_raw(server: RedisServer, code: str) -> bytes | None:

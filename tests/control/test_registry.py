@@ -11,9 +11,9 @@ import redis
 
 from control.db import Database
 from control.errors import Error
-from control.shards import addresses, registry
+from control.shards import registry
 from control.shards import service as shard_service
-from control.shards.addresses import redacted
+from control.shards.addresses import check, redacted
 from control.shards.edges import EDGES_MAX, Edges
 from control.shards.registry import Registry
 from tests.control.commands import run_command
@@ -171,6 +171,11 @@ def test_passwords_are_not_shown(database_url: str, shards: list[RedisServer]) -
         ("redis://:p/w@10.0.0.1", "redis://:***@10.0.0.1"),
         ("unix://user:pw@/run/redis.sock?db=1", "unix://user:***@/run/redis.sock?db=1"),
         ("redis://10.0.0.1?password=pw&db=1", "redis://10.0.0.1?password=***&db=1"),
+        ("redis://10.0.0.1?password=p@w", "redis://10.0.0.1?password=***"),
+        ("redis-x2://:pw@10.0.0.1", "redis-x2://:***@10.0.0.1"),
+        (" redis://:pw@10.0.0.1", " redis://:***@10.0.0.1"),
+        ("//:pw@10.0.0.1", "//:***@10.0.0.1"),
+        ("user:pw@10.0.0.1", "user:***@10.0.0.1"),
     ],
 )
 def test_password_is_taken_out_of_a_url(url: str, shown: str) -> None:
@@ -182,11 +187,55 @@ def test_password_is_taken_out_of_a_url(url: str, shown: str) -> None:
 def test_url_that_is_none_is_refused_without_its_password(url: str) -> None:
     """Where a password has a "/", what stands before it passes for a port, and would be quoted."""
     with pytest.raises(Error) as caught:
-        addresses.check(url)
+        check(url)
     error = caught.value
     assert (error.code, error.__cause__) == ("topology_invalid", None)
     assert "port" not in error.message.lower()
     assert url in ("redis://:x@h:s3cret", "s3cret") or "s3cret" not in error.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:s3cret@10.0.0.1?db=7",  # an edge would read database 0
+        "redis://10.0.0.1?password=s3cret",
+        "redis://10.0.0.1?passw%6frd=s3cret",
+        "redis://10.0.0.1?decode_responses=true",
+        "rediss://10.0.0.1?ssl_cert_reqs=none",
+        "unix:///run/redis.sock?db=1",
+        "redis://:s3cret@10.0.0.1/abc",
+        "redis://:s3cret@10.0.0.1/1/2",
+        "redis://:s3cret@10.0.0.1/-1",
+        "redis:///0",
+        "redis://",
+        " redis://:s3cret@10.0.0.1",
+        "redis://:s3cret@10.0.0.1\n",
+        "redis://:s3cret@10.0.0.1\x00",
+        "redis-x://:s3cret@10.0.0.1",
+        "user:s3cret@10.0.0.1",
+    ],
+)
+def test_url_that_edges_would_take_for_another_is_refused(url: str) -> None:
+    """Control and edges have to mean the same database; the reason does not have the password."""
+    with pytest.raises(Error) as caught:
+        check(url, "/url")
+    assert (caught.value.code, caught.value.pointer) == ("topology_invalid", "/url")
+    assert "s3cret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://10.0.0.1",
+        "redis://10.0.0.1/",
+        "redis://localhost:6380/12",
+        "rediss://user:p%40ss@[2001:db8::7]:6380/0",
+        "unix:///run/redis.sock",
+    ],
+)
+def test_url_of_a_shard_is_taken(url: str) -> None:
+    """With a port, a database, credentials; a socket of this machine."""
+    check(url)
 
 
 def test_edges_say_what_they_do(station: Station, shards: list[RedisServer]) -> None:

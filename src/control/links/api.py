@@ -15,14 +15,6 @@ LIST_LIMIT_DEFAULT: Final = 100
 LIST_LIMIT_MAX: Final = 500
 WAIT_MS_DEFAULT: Final = 3000
 WAIT_MS_MAX: Final = 30_000
-_BODY_PROBLEMS: Final = (
-    "body_malformed",
-    "body_too_large",
-    "content_type",
-    "field_type",
-    "field_value",
-    "field_unknown",
-)
 _CONTENT_PROBLEMS: Final = (
     "target_invalid",
     "target_scheme",
@@ -135,8 +127,6 @@ def routes(links: Links, acknowledgements: Acknowledgements) -> list[Route]:
             reply=ChangedLink,
             success="created",
             problems=(
-                *_BODY_PROBLEMS,
-                "field_missing",
                 *_CONTENT_PROBLEMS,
                 "code_invalid",
                 "code_reserved",
@@ -177,7 +167,6 @@ def routes(links: Links, acknowledgements: Acknowledgements) -> list[Route]:
             reply=ChangedLink,
             has_if_match=True,
             problems=(
-                *_BODY_PROBLEMS,
                 "patch_empty",
                 *_CONTENT_PROBLEMS,
                 "link_not_found",

@@ -26,17 +26,8 @@ ShardId = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
 Url = Annotated[str, Meta(min_length=1, max_length=URL_LENGTH_MAX)]
 Weight = Annotated[float, Meta(ge=0, le=WEIGHT_MAX)]
 
-_BODY_PROBLEMS: Final = (
-    "body_malformed",
-    "body_too_large",
-    "content_type",
-    "field_type",
-    "field_value",
-    "field_missing",
-    "field_unknown",
-)
 _PLAN_PROBLEMS: Final = ("topology_missing", "topology_invalid", "topology_moves", "topology_changed", "move_under_way")
-_NEW_SHARD_PROBLEMS: Final = (*_BODY_PROBLEMS, "shard_exists", "shard_unreachable")
+_NEW_SHARD_PROBLEMS: Final = ("shard_exists", "shard_unreachable")
 
 
 class NewShard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -164,7 +155,7 @@ def _starting(moves: Moves) -> list[Route]:
             reply=MoveView,
             dry_reply=DryRun,
             success="accepted",
-            problems=(*_PLAN_PROBLEMS, *_BODY_PROBLEMS, "shard_unknown", "ring_empty", "move_empty"),
+            problems=(*_PLAN_PROBLEMS, "shard_unknown", "ring_empty", "move_empty"),
         ),
         Route(
             method="POST",
@@ -254,7 +245,7 @@ def _steering(moves: Moves) -> list[Route]:
             body=LostShard,
             reply=MoveView,
             success="accepted",
-            problems=(*_BODY_PROBLEMS, "move_unknown", "move_phase", "shard_unknown", "shard_answers"),
+            problems=("move_unknown", "move_phase", "shard_unknown", "shard_answers"),
         ),
     ]
 

@@ -23,17 +23,26 @@ class Candidate:
 
 
 async def inspect(shard: Shard) -> Candidate:
-    """Ask the server; raises Error("shard_unreachable") without an answer."""
+    """Ask the server; raises Error("shard_unreachable") without an answer, and "topology_invalid" for a replica."""
     try:
         connection = await connect(shard.id, shard.url)
         try:
-            server, memory, keys = await connection.pipeline([("INFO", "server"), ("INFO", "memory"), ("DBSIZE",)])
+            server, memory, replication, keys = await connection.pipeline(
+                [("INFO", "server"), ("INFO", "memory"), ("INFO", "replication"), ("DBSIZE",)]
+            )
         finally:
             await connection.close()
     except Error as error:
         raise Error(
             "shard_unreachable", f"{error.message}; start it, and let control reach it", pointer="/url"
         ) from error
+    if _field(replication, "role") != "master":
+        primary = f"{_field(replication, 'master_host')}:{_field(replication, 'master_port')}"
+        raise Error(
+            "topology_invalid",
+            f"{redacted(shard.url)} is a replica of {primary}; give a primary, or make it one with REPLICAOF NO ONE",
+            pointer="/url",
+        )
     return Candidate(
         run_id=connection.run_id,
         version=_field(server, "redis_version"),

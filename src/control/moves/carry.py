@@ -95,7 +95,9 @@ async def copy(job: Job) -> Result:
 
 def _copies(job: Job) -> Copies:
     """Where the last call has stopped."""
-    ranges = {target: found for target, found in by_target(job.arcs).items() if target not in job.lost}
+    # A shard that joins without links is given its floor like the others.
+    found = {target: list[Range]() for target in sorted(job.joining)} | by_target(job.arcs)
+    ranges = {target: ranges for target, ranges in found.items() if target not in job.lost}
     held = job.cursor.get("targets", {})
     widths = {target: width(found) for target, found in ranges.items()}
     return Copies(ranges, widths, {target: Copy(**held.get(target, {})) for target in ranges})

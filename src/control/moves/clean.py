@@ -84,6 +84,8 @@ async def remove(job: Job) -> Result:
             if error.code != "shard_unavailable":
                 raise
             failures[shard_id] = error.message
+    for shard_id in leaving.keys() & job.lost:
+        await _forget(job, shard_id)  # what it holds is left over; changes that wait for it have other owners
     if failures:
         return Waits(reason="; ".join(failures.values()), leftovers=await _leftovers(job, sweeps, failures))
     return Done(detail={"removed": sweeps.removed})
@@ -121,10 +123,21 @@ async def _empty(job: Job, shard: Shard, sweeps: _Sweeps) -> None:
         assert held is not None  # only a shard that is not there has none
         async with probing(sweeps.throttle, [shard]):
             await _sweep(job, connection, held, NOT_IN_TOPOLOGY, sweeps)
-        async with job.database.connection() as rows:
-            await store.forget_shard(rows, shard.id)
+        await _forget(job, shard.id)
     finally:
         await connection.close()
+
+
+async def _forget(job: Job, shard_id: str) -> None:
+    """Let go of what waits for the shard, and of what is known of it: only as long as the move is this driver's.
+
+    One that slept would forget a shard that a later move has brought in under the same id.
+    """
+    is_more = True
+    while is_more:
+        async with job.database.transaction() as rows:
+            await job.hold(rows)
+            is_more = await store.forget_shard(rows, shard_id)
 
 
 async def _sweep(job: Job, shard: ShardConnection, held: bytes, index: int, sweeps: _Sweeps) -> None:

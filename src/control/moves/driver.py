@@ -25,9 +25,12 @@ from control.shards.edges import Edges
 from wire.topology import Topology
 
 LOOK_INTERVAL_S: Final = 0.5
+# Between two looks that are further apart a shard may have been restarted, and known again, without our noticing.
+LOOK_GAP_MAX_S: Final = 2.0
 # A work that cannot go on is tried again after this, doubled each time.
 RETRY_FIRST_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
+ERROR_MAX: Final = 500  # characters of an error that a move shows; the log has all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,8 @@ class Drive:
         self._log = tools.log.bind(move=move.id)
         self._labour = Labour(tools.database, tools.options.lost_after_s)
         self._clear_since: tuple[int, float] | None = None  # the epoch for which nothing is waited for, and since when
+        self._looked_s = 0.0  # when the shards and edges were looked at last
+        self._noted_at = 0  # how many reports there were, any of which may have wiped out what was noted before it
         self._failures = 0
 
     async def run(self) -> None:
@@ -141,7 +146,7 @@ class Drive:
         return None if time_left is None else _Stay(time_left, LOOK_INTERVAL_S, is_time=True)
 
     async def _scene(self, move: Move, in_force: Topology) -> Scene:
-        views = await observation.look(in_force.shards)
+        views = await observation.look(shard for shard in in_force.shards if shard.id not in move.lost)
         return Scene(
             move_id=move.id,
             epoch=in_force.epoch,
@@ -156,12 +161,17 @@ class Drive:
         )
 
     def _since_clear(self, scene: Scene) -> Scene:
-        """The scene with the time for which nothing but time has been waited for, under this epoch."""
+        """The scene with the time for which nothing but time has been waited for, under this epoch.
+
+        Time in which nobody has looked does not count: the move was paused, or this process stood still.
+        """
         now_s = asyncio.get_running_loop().time()
+        is_gap = now_s - self._looked_s > LOOK_GAP_MAX_S
+        self._looked_s = now_s
         if barrier.reasons(("fences", "edges"), scene):
             self._clear_since = None
             return scene
-        if self._clear_since is None or self._clear_since[0] != scene.epoch:
+        if self._clear_since is None or self._clear_since[0] != scene.epoch or is_gap:
             self._clear_since = (scene.epoch, now_s)
         return replace(scene, clear_s=now_s - self._clear_since[1])
 
@@ -183,7 +193,9 @@ class Drive:
 
     async def _stay(self, move: Move, outcome: _Stay) -> None:
         """Say what is waited for, and wait."""
-        if (outcome.waits_for, outcome.error) != (move.waits_for, move.error):
+        is_wiped = self._labour.reports != self._noted_at
+        if is_wiped or (outcome.waits_for, outcome.error) != (move.waits_for, move.error):
+            self._noted_at = self._labour.reports
             async with self._database.connection() as connection:
                 if not await store.note(connection, move, outcome.waits_for, outcome.error, is_time=outcome.is_time):
                     raise Superseded
@@ -207,7 +219,7 @@ class Drive:
         try:
             result = await self._labour.call(self._tools.works[name], move, pace)
         except Stopped:
-            return _Stay(move.waits_for, 0.0, move.error)  # the row says why
+            return _Stay(None, 0.0)  # the row says why
         except Error as error:
             if error.code == "database_unavailable":
                 raise
@@ -215,7 +227,7 @@ class Drive:
             fault = None if error.code == "shard_unavailable" else error.message
         except Exception as error:  # noqa: BLE001  (a fault of the work is shown on the move, which can be aborted then)
             self._log.error("a move's work failed", phase=move.phase, exc_info=error)
-            result, fault = Waits("its work is tried again"), f"{type(error).__name__}: {error}"[:500]
+            result, fault = Waits("its work is tried again"), f"{type(error).__name__}: {error}"[:ERROR_MAX]
         else:
             fault = None
         if isinstance(result, Done):

@@ -38,7 +38,7 @@ class Moves:
             size = await store.size(connection)
         after = planning.topology_after(before, request)
         new = planning.new_shard(before, request)
-        warnings = await self._inspect(new) if new else []
+        warnings = await self._inspect(new, before) if new else []
         moved = await asyncio.to_thread(documents.arcs, before, after)
         planned = planning.plan(request, before, after, moved, size=size, speed=self._speed)
         planned.warnings.extend(warnings)
@@ -69,7 +69,7 @@ class Moves:
             return await store.page(connection, before, min(limit, PAGE_MAX))
 
     async def events(self, move_id: int) -> Sequence[MoveEvent]:
-        """What has happened in a move, oldest first."""
+        """What has happened in a move, oldest first; of a very long history its end."""
         async with self._database.connection() as connection:
             _found(await store.get(connection, move_id), move_id)
             return await store.events(connection, move_id)
@@ -132,10 +132,14 @@ class Moves:
         self._wake()
         return _found(await store.get(connection, move_id), move_id)
 
-    async def _inspect(self, shard: Shard) -> Sequence[str]:
+    async def _inspect(self, shard: Shard, before: Topology) -> Sequence[str]:
         found = await candidate.inspect(shard)
-        async with self._database.connection() as connection:
-            held = await store.shard_of_run(connection, found.run_id)
+        # One that is being repaired has no process by its row, one that does not answer has no other.
+        views = await observation.look(before.shards)
+        held = next((shard_id for shard_id, view in views.items() if view.run_id == found.run_id), None)
+        if held is None:
+            async with self._database.connection() as connection:
+                held = await store.shard_of_run(connection, found.run_id)
         if held is not None:
             raise Error(
                 "shard_exists", f"the server of {shard.id} is shard {held} already; each needs its own", pointer="/url"

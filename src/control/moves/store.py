@@ -23,6 +23,8 @@ DRIVER_LOCK: Final = LockKind.DRIVER
 DRIVER_SILENT_MAX_S: Final = 15
 # The same within a transaction, which may keep projectors waiting.
 _TRANSACTION_IDLE_MAX: Final = "5s"
+# A move has some twenty events; one that copies anew again and again, or is paused by a script, has any number.
+EVENTS_MAX: Final = 1000
 # Below this PostgreSQL's estimate may be missing or stale, and counting is quick.
 _COUNTED_MAX: Final = 10_000
 _SAMPLED_LINKS: Final = 1000
@@ -101,11 +103,16 @@ async def page(connection: Connection, before: int | None, limit: int) -> list[M
 
 
 async def events(connection: Connection, move_id: int) -> list[MoveEvent]:
-    """The history of a move, oldest first."""
+    """The history of a move, oldest first; of a very long one its end."""
     rows = await connection.fetch(
-        "SELECT number, at, event, phase, epoch, detail::text AS detail FROM move_events "
-        "WHERE move_id = $1 ORDER BY number",
+        """
+        SELECT number, at, event, phase, epoch, detail::text AS detail FROM (
+            SELECT * FROM move_events WHERE move_id = $1 ORDER BY number DESC LIMIT $2
+        ) AS newest
+        ORDER BY number
+        """,
         move_id,
+        EVENTS_MAX,
     )
     return [MoveEvent(**{**dict(row), "detail": orjson.loads(row["detail"])}) for row in rows]
 
@@ -150,10 +157,16 @@ async def enter(connection: Connection, move: Move) -> None:
 
 
 async def report(connection: Connection, move: Move, work: dict[str, Any]) -> bool:
-    """Keep what a work has done; false if it is to stop: paused, aborted, or somebody else's."""
+    """Keep what a work has done; false if it is to stop: paused, aborted, or somebody else's.
+
+    What it has waited for is over when it has come further. One that looks again and again reports, too.
+    """
     status: str = await connection.execute(
         """
-        UPDATE moves SET work = $3, waits_for = NULL, waits_since = NULL, error = NULL, updated_at = clock_timestamp()
+        UPDATE moves SET work = $3, updated_at = clock_timestamp(),
+            waits_for = CASE WHEN work -> 'cursor' = $3::jsonb -> 'cursor' THEN waits_for END,
+            waits_since = CASE WHEN work -> 'cursor' = $3::jsonb -> 'cursor' THEN waits_since END,
+            error = CASE WHEN work -> 'cursor' = $3::jsonb -> 'cursor' THEN error END
         WHERE id = $1 AND driver = $2 AND NOT is_paused AND wanted IS NULL
         """,
         move.id,

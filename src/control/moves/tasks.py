@@ -14,7 +14,7 @@ from control.config import ControlConfig
 from control.db import Connection
 from control.errors import Error
 from control.moves import carry, clean, store, verify
-from control.moves.driver import Drive, Options, Superseded, Tools
+from control.moves.driver import ERROR_MAX, Drive, Options, Superseded, Tools
 from control.moves.model import Move
 from control.moves.plan import Speed
 from control.moves.steps import WorkName
@@ -93,7 +93,16 @@ class Driver:
             if isinstance(outcome, Superseded):
                 log.warning("another process drives the move now")
             elif isinstance(outcome, Exception):
+                await self._show(move, outcome)
                 raise outcome
+
+    async def _show(self, move: Move, error: Exception) -> None:
+        """Let the move say what its driver cannot get over, else it would stand still without a reason."""
+        if isinstance(error, Error) and error.code == "database_unavailable":
+            return
+        text = f"{type(error).__name__}: {error}"[:ERROR_MAX]
+        async with self._tools.database.connection() as connection:
+            await store.note(connection, move, "its driver has failed, and is started again", text, is_time=False)
 
 
 async def _keep(session: Connection) -> None:

@@ -144,7 +144,8 @@ async def _look_through(job: Job, target: str, state: Verification, throttle: Th
 
 async def _finish(job: Job, state: Verification, throttle: Throttle) -> Result:
     """Nothing of what was verified may have been lost since: then let joining shards be shards like the others."""
-    for shard_id in sorted({shard_id for name in state.pairs for shard_id in name} - job.lost):
+    met = {shard_id for name in state.pairs for shard_id in name} | job.joining
+    for shard_id in sorted(met - job.lost):
         connection = await connect_known(job.database, shard_of(job.placement.topology, shard_id))
         try:
             is_kept = state.meet(shard_id, connection.run_id) and await _keep(job, connection, state)

@@ -81,23 +81,29 @@ async def _settle(
 ) -> tuple[list[Row], int]:
     """Note what was written; let each row that lacks an owner wait for it. Returns the others, and how many wait.
 
-    An owner is not lacked if it was written now, or if `noted` has that it was written before.
+    An owner is not lacked if it was written now, or if `noted` has that it was written before. For a row that lacks
+    both of its owners, another one waits for the second: else that one could be trusted again without it, and be read
+    when the rings are swapped.
     """
     written = {batch.shard_id for batch in numbered}
     finished: list[Row] = []
     waiting: dict[str, list[int]] = {}
+    waiting_too: dict[str, set[int]] = {}
     for row in rows:
-        write = row.write
-        lacking = [one for one in row.shard_ids if one not in written]
-        missing = next((one for one in lacking if noted.get((one, write.link_id), 0) < write.version), None)
-        if missing is None:
+        link_id, version = row.write.link_id, row.write.version
+        lacking = [one for one in row.shard_ids if one not in written and noted.get((one, link_id), 0) < version]
+        if not lacking:
             finished.append(row)
-        else:
-            waiting.setdefault(missing, []).append(row.outbox_id)
+            continue
+        waiting.setdefault(lacking[0], []).append(row.outbox_id)
+        for shard_id in lacking[1:]:
+            waiting_too.setdefault(shard_id, set()).add(link_id)
     if numbered or finished:
         await store.finish(connection, [row.outbox_id for row in finished], numbered)
     for shard_id, outbox_ids in waiting.items():
         await store.park(connection, outbox_ids, shard_id)
+    for shard_id, link_ids in waiting_too.items():
+        await store.park_too(connection, list(link_ids), shard_id)
     return finished, sum(map(len, waiting.values()))
 
 

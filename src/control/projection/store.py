@@ -144,16 +144,19 @@ async def save_state(connection: Connection, state: ShardState) -> None:
     )
 
 
-async def forget_shard(connection: Connection, shard_id: str) -> None:
-    """Remove what is known of a shard that has left: notes, the row, and that outbox rows wait for it.
+async def forget_shard(connection: Connection, shard_id: str) -> bool:
+    """Remove a part of what is known of a shard that has left: that outbox rows wait for it, notes, in the end the row.
 
-    Not in a transaction of the caller's: each step is a bounded one of its own, and may be done again.
+    Returns whether there is more of it. Each part is a bounded one, for a transaction of its own. Raises
+    Error("shard_unavailable") for rows that somebody else has locked: nothing would free them without the shard.
     """
-    while await unpark(connection, shard_id, FORGET_ROWS_MAX):
-        pass
-    while await _forget_notes(connection, shard_id):
-        pass
+    if await unpark(connection, shard_id, FORGET_ROWS_MAX) or await _forget_notes(connection, shard_id):
+        return True
+    if await connection.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE waiting_shard = $1)", shard_id):
+        message = f"changes that wait for shard {shard_id}, which has left, are in the hands of another process"
+        raise Error("shard_unavailable", message)
     await connection.execute("DELETE FROM shards WHERE id = $1", shard_id)
+    return False
 
 
 async def _forget_notes(connection: Connection, shard_id: str) -> bool:
@@ -196,6 +199,22 @@ async def drop(connection: Connection, outbox_ids: Sequence[int]) -> None:
 async def park(connection: Connection, outbox_ids: Sequence[int], shard_id: str) -> None:
     """Let outbox rows wait for their shard, out of the way of the others."""
     await connection.execute("UPDATE outbox SET waiting_shard = $2 WHERE id = ANY ($1)", outbox_ids, shard_id)
+
+
+async def park_too(connection: Connection, link_ids: Sequence[int], shard_id: str) -> None:
+    """Let a row of each link wait for a shard, beside the one that waits for another; those that have one need no more.
+
+    Looks once through all that waits for the shard: tens of milliseconds for a hundred thousand rows.
+    """
+    await connection.execute(
+        """
+        INSERT INTO outbox (link_id, version, waiting_shard)
+        SELECT id, version, $2 FROM links
+        WHERE id IN (SELECT unnest($1::bigint[]) EXCEPT SELECT link_id FROM outbox WHERE waiting_shard = $2)
+        """,
+        link_ids,
+        shard_id,
+    )
 
 
 async def unpark(connection: Connection, shard_id: str, limit: int) -> int:

@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 import redis
 
+from control.db import Connection
 from control.moves import misplaced, throttle
 from control.moves.carry import copy
 from control.moves.clean import remove
@@ -167,6 +168,29 @@ def test_a_shard_that_leaves_is_emptied_and_retired(database_url: str, three: li
         assert await ground.rows("SELECT id FROM shards ORDER BY id") == [("shard-1",), ("shard-2",)]
         assert await ground.rows("SELECT 1 FROM projected WHERE shard_id = 'shard-0'") == []
         await ground.assert_placed()
+
+    play(database_url, three, remove_one(three), CODES, work)
+
+
+def test_shard_that_was_given_up_is_forgotten(database_url: str, three: list[RedisServer]) -> None:
+    """It cannot be emptied; changes that wait for it reach their other owners. Only the move's driver forgets it."""
+
+    async def work(ground: Ground) -> None:
+        async def superseded(_: Connection) -> None:
+            raise Stopped
+
+        await _moved(ground)
+        three[0].kill()
+        await ground.rows("INSERT INTO outbox (link_id, version, waiting_shard) VALUES (1, 1, 'shard-0')")
+        leaving, lost = ground.before.shards[:1], frozenset(("shard-0",))
+        with pytest.raises(Stopped):
+            await ground.work(remove, hold=superseded, leaving=leaving, lost=lost)
+        assert await ground.rows("SELECT count(*) FROM shards") == [(3,)]
+        assert await ground.rows("SELECT waiting_shard FROM outbox") == [("shard-0",)]
+        await ground.finish(remove, leaving=leaving, lost=lost)
+        await ground.wait_projected()
+        assert await ground.rows("SELECT id FROM shards ORDER BY id") == [("shard-1",), ("shard-2",)]
+        assert await ground.rows("SELECT 1 FROM projected WHERE shard_id = 'shard-0'") == []
 
     play(database_url, three, remove_one(three), CODES, work)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pytest
 import redis
 
-from control.moves import store
+from control.moves import barrier, driver, store
 from control.moves.driver import Drive, Superseded
-from control.moves.model import MoveRequest
+from control.moves.model import Move, MoveRequest
 from control.moves.steps import Phase, WorkName
 from control.moves.work import Anew, Done, Job, Progress, Result, Waits
-from tests.control.moves.stage import Crash, FaultyDatabase, Stage, hurry, play
+from tests.control.moves.stage import DEADLINE_S, Crash, FaultyDatabase, Stage, hurry, play
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys
@@ -436,6 +436,101 @@ def test_what_a_work_waits_for_is_seen(database_url: str, shards: list[RedisServ
         async with stage.database.connection() as connection:
             gauges = await store.gauges(connection)
         assert (gauges.under_way, gauges.leftovers, gauges.waits_s, gauges.progress) == (0, 0, 0.0, 0.0)
+
+    play(database_url, shards, work)
+
+
+def test_wait_of_a_work_that_looks_again_and_again_lasts(
+    database_url: str, shards: list[RedisServer], target: RedisServer
+) -> None:
+    """It reports as it looks, and comes no further: the reason stands there all the time, and since when."""
+
+    async def work(stage: Stage) -> None:
+        calls = 0
+
+        async def looking(job: Job) -> Result:
+            nonlocal calls
+            calls += 1
+            await job.report({"page": 1}, Progress(fraction=0.5, counts={"calls": calls}))
+            if calls == 2:
+                seen.append(await stage.moves.get(job.move_id))
+            return Waits("changes have not reached shard-2") if calls < 6 else Done()
+
+        seen: list[Move] = []
+        move = await stage.start(_add(target))
+        async with stage.database.transaction() as connection:
+            taken = await store.take_over(connection)
+        assert taken is not None
+        works = {**stage.labourer.works, "copy": looking}
+        driving = asyncio.create_task(Drive(stage.tools(works=works), taken, stage.woken).run())
+        first = await stage.until(move.id, lambda now: now.waits_for is not None and calls == 1, "the wait")
+        later = await stage.until(move.id, lambda now: now.waits_for is not None and calls >= 3, "the third try")
+        assert [now.waits_for for now in (first, *seen, later)] == ["changes have not reached shard-2"] * 3
+        assert {now.waits_since for now in (first, *seen, later)} == {first.waits_since}
+        await driving
+        assert (await stage.moves.get(move.id)).waits_for is None
+
+    play(database_url, shards, work)
+
+
+def test_wait_is_said_again_after_a_step_forward(
+    database_url: str, shards: list[RedisServer], target: RedisServer
+) -> None:
+    """The work has come further and waits for the same once more."""
+
+    async def work(stage: Stage) -> None:
+        calls = 0
+
+        async def stumbling(job: Job) -> Result:
+            nonlocal calls
+            await turns.acquire()
+            await job.report({"page": calls}, Progress(fraction=0.5))
+            calls += 1
+            return Waits("shard-2 does not answer")
+
+        turns = asyncio.Semaphore(0)
+        move = await stage.start(_add(target))
+        async with stage.database.transaction() as connection:
+            taken = await store.take_over(connection)
+        assert taken is not None
+        works = {**stage.labourer.works, "copy": stumbling}
+        driving = asyncio.create_task(Drive(stage.tools(works=works), taken, stage.woken).run())
+        for number in (1, 2, 3):
+            turns.release()
+            await _until_equal(lambda: calls, number)
+            await stage.until(move.id, lambda now: now.waits_for is not None, f"wait {number}")
+        driving.cancel()
+        await asyncio.gather(driving, return_exceptions=True)
+
+    play(database_url, shards, work)
+
+
+async def _until_equal(found: Callable[[], int], expected: int) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while found() != expected:  # noqa: ASYNC110  (the driver gives no signal)
+            await asyncio.sleep(0.01)
+
+
+def test_barrier_that_nobody_watched_begins_anew(
+    database_url: str, shards: list[RedisServer], target: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the move was paused, or its driver stood still, a shard may have lost the heartbeats of edges."""
+    settle_s = 1.0
+    monkeypatch.setattr(barrier, "SETTLE_S", settle_s)
+    monkeypatch.setattr(driver, "LOOK_GAP_MAX_S", 0.5)
+
+    async def work(stage: Stage) -> None:
+        move = await stage.start(_add(target))
+        async with stage.driving() as driving:
+            listens = f"listens for {settle_s:g} s whether an edge turns up"
+            await stage.until(move.id, lambda now: now.waits_for == listens, listens)
+            await stage.moves.pause(move.id)
+            await stage.until(move.id, lambda now: now.phase_s > settle_s + 0.5, "the time is over")
+            resumed_s = asyncio.get_running_loop().time()
+            await stage.moves.resume(move.id)
+            await stage.until_phase(move.id, "cleaning")
+            assert asyncio.get_running_loop().time() - resumed_s >= settle_s
+            await driving
 
     play(database_url, shards, work)
 

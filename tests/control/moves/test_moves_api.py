@@ -368,7 +368,7 @@ def test_passwords_do_not_come_back(station: Station, shards: list[RedisServer],
 
 def test_plan_does_not_outlive_its_topology(station: Station, shards: list[RedisServer]) -> None:
     """Another URL is a new topology; a move that is started then begins there."""
-    moved = [Shard(id=shard.id, url=f"{shard.url}/0") for shard in shard_list(shards)]
+    moved = [Shard(id=shard.id, url=shard.url.replace("127.0.0.1", "localhost")) for shard in shard_list(shards)]
     assert station.client.delete("/api/v1/shards/shard-0?dry_run=true").json()["epoch"] == 1
     with_database(station.database_url, lambda database: shard_service.set_topology(database, moved))
     assert station.client.delete("/api/v1/shards/shard-0?dry_run=true").json()["epoch"] == 2

@@ -13,7 +13,7 @@ from control.moves.service import Moves
 from control.shards import service as shard_service
 from edge._fast import Ring, xxh64
 from tests.control.conftest import StationFactory
-from tests.control.station import Station, eventually, with_database
+from tests.control.station import Station, eventually, fetch, with_database
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys, record
@@ -141,12 +141,17 @@ def test_dead_shard_is_replaced(
     station.wait_trusted()
     _fill(station)
     shards[0].kill()
+    for code in CODES[:50]:  # half of them wait for the dead shard
+        station.client.patch(f"/api/v1/links/{code}", json={"target": f"https://b.example/{code}"})
     move_id = _begin(station, MoveRequest(kind="replace", shard_id="shard-0", new_id="shard-9", url=target.url))
     eventually(lambda: "shard-0 does not answer" in (_phase(station, move_id).waits_for or ""), "the wait for shard-0")
     _ask(station, lambda moves: moves.declare_lost(move_id, "shard-0"))
     ended = _until(station, move_id, "done", "aborted")
     assert (ended.phase, ended.waits_for) == ("done", None)
     _assert_moved(station, {"shard-1": shards[1], "shard-9": target})
+    eventually(lambda: fetch(database_url, "SELECT count(*) FROM outbox") == [(0,)], "nothing waits for the dead shard")
+    assert fetch(database_url, "SELECT id FROM shards ORDER BY id") == [("shard-1",), ("shard-9",)]
+    assert fetch(database_url, "SELECT DISTINCT shard_id FROM projected ORDER BY 1") == [("shard-1",), ("shard-9",)]
 
 
 @pytest.mark.slow

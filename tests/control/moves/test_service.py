@@ -83,6 +83,37 @@ def test_bad_requests_are_refused(database_url: str, shards: list[RedisServer], 
     play(database_url, shards, work)
 
 
+def test_server_of_a_shard_is_known_by_any_name(database_url: str, shards: list[RedisServer]) -> None:
+    """Its process says which it is: while the shard is repaired, when nobody has adopted it, and when it is silent."""
+    port = shards[0].port
+    names = [f"redis://localhost:{port}", f"redis://127.0.0.1:{port}/1", f"redis://[::ffff:127.0.0.1]:{port}"]
+
+    async def work(stage: Stage) -> None:
+        for url in names:
+            assert await _refused(stage, MoveRequest(kind="add", shard_id="shard-2", url=url)) == "shard_exists"
+        await stage.background.stop()
+        async with stage.database.connection() as connection:
+            await connection.execute("UPDATE shards SET run_id = NULL")
+        for url in names:
+            assert await _refused(stage, MoveRequest(kind="add", shard_id="shard-2", url=url)) == "shard_exists"
+
+    play(database_url, shards, work)
+
+
+def test_replica_becomes_no_shard(database_url: str, shards: list[RedisServer], redis_factory: RedisFactory) -> None:
+    """Nothing could be written to it, and the move would wait for ever."""
+    replica = redis_factory()
+    with redis.Redis.from_url(replica.url) as client:
+        client.replicaof("127.0.0.1", str(shards[0].port))
+
+    async def work(stage: Stage) -> None:
+        with pytest.raises(Error, match=f"is a replica of 127.0.0.1:{shards[0].port}; give a primary") as caught:
+            await stage.moves.plan(_add(replica))
+        assert caught.value.code == "topology_invalid"
+
+    play(database_url, shards, work)
+
+
 def test_there_is_one_move_at_a_time(database_url: str, shards: list[RedisServer]) -> None:
     """Also when two are started at the same instant."""
 
@@ -115,6 +146,26 @@ def test_moves_are_listed_newest_first(database_url: str, shards: list[RedisServ
         assert [event.number for event in events] == list(range(1, len(events) + 1))
         assert (events[0].event, events[-1].phase) == ("started", "done")
         assert events[-1].epoch == (await stage.topology()).epoch
+
+    play(database_url, shards, work)
+
+
+def test_long_history_is_shown_from_its_end(database_url: str, shards: list[RedisServer]) -> None:
+    """However often a move was paused."""
+
+    async def work(stage: Stage) -> None:
+        move = await stage.start(MoveRequest(kind="reweight", shard_id="shard-0", weight=2.0))
+        async with stage.database.connection() as connection:
+            await connection.execute(
+                """
+                INSERT INTO move_events (move_id, number, event, phase, epoch)
+                SELECT $1, number, 'paused', 'planned', 1 FROM generate_series(2, 1 + $2::int) AS number
+                """,
+                move.id,
+                store.EVENTS_MAX,
+            )
+        events = await stage.moves.events(move.id)
+        assert [event.number for event in events] == list(range(2, 2 + store.EVENTS_MAX))
 
     play(database_url, shards, work)
 
@@ -206,6 +257,26 @@ def test_leftovers_are_forgotten_on_demand(
         with pytest.raises(Error) as caught:
             await stage.moves.declare_lost(move.id, "shard-2")
         assert caught.value.code == "move_phase"
+
+    play(database_url, shards, work)
+
+
+def test_failure_of_the_driver_is_seen(database_url: str, shards: list[RedisServer]) -> None:
+    """A row that it cannot read: the move says so, and goes on when it can."""
+
+    async def work(stage: Stage) -> None:
+        move = await stage.start(MoveRequest(kind="reweight", shard_id="shard-0", weight=2.0))
+        async with stage.database.connection() as connection:
+            await connection.execute("""UPDATE moves SET work = '{"soak": {"web-1.0": [1]}}'""")
+        stage.background.start("moves", Driver(stage.tools()).run)
+        failed = await stage.until(move.id, lambda now: now.driver > 1 and now.error is not None, "a second failure")
+        assert (failed.waits_for, failed.phase) == ("its driver has failed, and is started again", "planned")
+        assert failed.waits_since is not None
+        assert "IndexError" in (failed.error or "")
+        async with stage.database.connection() as connection:
+            await connection.execute("UPDATE moves SET work = '{}'")
+        ended = await stage.until_ended(move.id)
+        assert (ended.phase, ended.error) == ("done", None)
 
     play(database_url, shards, work)
 

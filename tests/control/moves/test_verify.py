@@ -21,6 +21,7 @@ from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys, record
 from wire.record import LinkRecord
+from wire.topology import Shard, Topology
 
 CODES = [f"c{number}" for number in range(1500)]
 SMALL = Pace(links_s=4000, latency_s=5.0)
@@ -55,6 +56,21 @@ def test_count_and_digest_are_those_of_all_three(database_url: str, three: list[
         assert ground.progress[-1].fraction == pytest.approx(1.0)
 
     play(database_url, three, add_one(three), CODES, work)
+
+
+def test_a_shard_that_gets_no_links_is_complete_all_the_same(database_url: str, three: list[RedisServer]) -> None:
+    """One that takes the place of a drained shard: there is nothing to copy, and it has to say what is not found."""
+    held, drained, new = (Shard(id=f"shard-{number}", url=server.url) for number, server in enumerate(three))
+    before = Topology(epoch=1, shards=(held, replace(drained, weight=0.0)), virtual_nodes=16)
+    after = replace(before, shards=(held, replace(new, weight=0.0, place="shard-1")))
+
+    async def work(ground: Ground) -> None:
+        await _copied(ground)
+        await ground.finish(verify)
+        state = await ground.rows("SELECT is_complete, is_joining FROM shards WHERE id = 'shard-2'")
+        assert state == [(True, False)]
+
+    play(database_url, three, (before, after), CODES, work)
 
 
 def _put(version: int, target: bytes) -> Spoil:
