@@ -242,6 +242,7 @@ def test_sessions_of_a_shard_with_many_replicas_are_bounded(pair: Pair) -> None:
             replicas = Replicas(
                 "many",
                 rig.shards[0].progress,
+                lambda key, data: None,
                 config=rig.config,
                 counters=rig.counters,
                 edge_id="many",

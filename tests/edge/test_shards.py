@@ -83,6 +83,7 @@ def test_worker_that_was_late_judges_no_replica(shards: Shards) -> None:
             shard.replicas = Replicas(
                 "late",
                 shard.progress,
+                lambda key, data: None,
                 config=rig.config,
                 counters=rig.counters,
                 edge_id="late",
