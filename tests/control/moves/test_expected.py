@@ -1,8 +1,13 @@
 """What a shard may hold for a link, judged between two reads of PostgreSQL."""
 
+import asyncio
+
 import pytest
 
-from control.moves.expected import Expected, Verdict, judge, name_of
+from control import migrations
+from control.db import open_database
+from control.domains import service as domains
+from control.moves.expected import _READ, Expected, Verdict, judge, name_of
 from control.projection.model import Write
 from wire import keys, record
 from wire.record import LinkRecord, Tombstone
@@ -61,3 +66,33 @@ def test_names_of_keys() -> None:
     assert name_of(b"l:1:abc_-9") == (1, "abc_-9")
     strange = (b"l:1:", b"l:01:a", b"l::a", b"l:a", b"l:1:a b", b"l:1:\xff", b"l:9999999999:a", b"l:1:" + b"a" * 65)
     assert [name_of(key) for key in strange] == [None] * len(strange)
+
+
+def test_a_backlog_costs_nothing(database_url: str) -> None:
+    """Whether a link is queued is looked up in an index, however many others are."""
+    plan = asyncio.run(_plan(database_url))
+    assert "outbox_links" in plan
+    assert "Seq Scan on outbox" not in plan
+
+
+async def _plan(url: str) -> str:
+    database = await open_database(url)
+    try:
+        await migrations.migrate(database)
+        await domains.ensure_default(database, "http://localhost")
+        async with database.connection() as connection:
+            await connection.execute(
+                """
+                INSERT INTO links (domain_id, code, key_hash, target)
+                SELECT 1, 'c' || n, n, 'https://example.com/' FROM generate_series(1, 5000) AS n
+                """
+            )
+            await connection.execute(
+                "INSERT INTO outbox (link_id, version) SELECT n, 1 FROM generate_series(1, 50000) AS n"
+            )
+            await connection.execute("ANALYZE")
+            codes = [f"c{number}" for number in range(1, 501)]
+            rows = await connection.fetch(f"EXPLAIN {_READ}", [1] * len(codes), codes)
+        return "\n".join(row[0] for row in rows)
+    finally:
+        await database.close()
