@@ -30,6 +30,10 @@ LOOK_GAP_MAX_S: Final = 2.0
 # A work that cannot go on is tried again after this, doubled each time.
 RETRY_FIRST_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
+# A target that is restarted is copied to anew at once. One that forgets again and again (it evicts, or somebody empties
+# it) would have everything copied to it for ever.
+ANEWS_MAX: Final = 3
+ANEW_PAUSE_S: Final = 600.0  # longer than the alert MoveWaits needs
 ERROR_MAX: Final = 500  # characters of an error that a move shows; the log has all
 
 
@@ -124,6 +128,8 @@ class Drive:
             stay = await self._wait_for(move)
             if stay is not None:
                 return stay
+        if step.work == "copy" and (rest := _rest(move)) is not None:
+            return rest
         return await self._work(move, step.work) if step.work else _Go("worked", {})
 
     # ------------------------------------------------------------------------------------------- waiting
@@ -286,6 +292,15 @@ class Drive:
         if held is None:
             raise Superseded
         return held
+
+
+def _rest(move: Move) -> _Stay | None:
+    """A pause before copying anew, if that has been done too often."""
+    anews = move.work.get("counts", {}).get("anews", 0)
+    if anews < ANEWS_MAX or move.phase_s >= ANEW_PAUSE_S:
+        return None
+    text = f"what was copied has been lost {anews} times; it is copied once more after {ANEW_PAUSE_S:g} s"
+    return _Stay(text, LOOK_INTERVAL_S)
 
 
 async def _publish(connection: Connection, move: Move, entered: steps.Phase) -> int:

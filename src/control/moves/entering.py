@@ -10,7 +10,10 @@ from control.moves.steps import STEPS, Phase
 
 def work_of(move: Move, entered: Phase) -> dict[str, Any]:
     """The row's `work` in the phase: counts stay; cursor and progress are those of one phase."""
-    work: dict[str, Any] = {"counts": move.work.get("counts", {})}
+    counts = dict(move.work.get("counts", {}))
+    if STEPS[move.phase].anew == entered:
+        counts["anews"] = counts.get("anews", 0) + 1
+    work: dict[str, Any] = {"counts": counts}
     if STEPS[entered].is_end:
         work["leftovers"] = {shard_id: _held_links(move, shard_id) for shard_id in sorted(_lost_leaving(move))}
     return work
