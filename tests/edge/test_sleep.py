@@ -27,6 +27,7 @@ from wire import keys
 GET = f"GET /%s HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
 # A busy machine is no silent shard.
 PATIENT = {"ping_timeout_ms": 9000, "reply_timeout_ms": 5000}
+IMPATIENT = {"ping_timeout_ms": 2500, "reply_timeout_ms": 5000, "ping_interval_ms": 50}
 # Look-ups of the edge that wait for a lock.
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'links'::regclass"
 
@@ -154,7 +155,7 @@ def test_request_waits_until_its_shard_is_heard_again(shards: Shards) -> None:
     shards.put("abc", "https://old.example/")
 
     async def run() -> None:
-        async with running_rig(shards, ping_timeout_ms=2500, ping_interval_ms=50) as rig:
+        async with running_rig(shards, **IMPATIENT) as rig:
             assert await rig.get("abc") == (302, "https://old.example/")
             asking = asked_after_a_sleep(shards, rig, lambda: None)
             await until(lambda: asking.answers)
@@ -170,7 +171,7 @@ def test_request_waits_for_the_topology_that_was_slept_through(shards: Shards) -
     shards.put("abc", "https://old.example/")
 
     async def run() -> None:
-        async with running_rig(shards, ping_timeout_ms=2500, ping_interval_ms=50) as rig:
+        async with running_rig(shards, **IMPATIENT) as rig:
             assert await rig.get("abc") == (302, "https://old.example/")
             asking = asked_after_a_sleep(shards, rig, lambda: shards.set_fence(0, epoch=2))
             await until(lambda: rig.counters.get("trust_refusals") > 2)
