@@ -199,7 +199,8 @@ class Resolver:
         shard = self._shards.get(number)
         now_ms = monotonic_ms()
         if shard is None or not shard.admit(now_ms):
-            if shard is not None and shard.is_unheard(now_ms):
+            # A former owner is not waited for: without it the owner's word counts.
+            if shard is not None and shard.is_unheard(now_ms) and self._owner(flights[0].key_hash) == number:
                 self._park(flights, self._unheard)
             else:
                 on_left(number, flights)

@@ -36,13 +36,13 @@ from edge.clock import monotonic_ms, monotonic_us
 from edge.config import EdgeConfig
 from edge.documents import REFRESH_MS, REREAD_MS, Documents
 from edge.progress import Progress
+from edge.pulse import Pulse
 from edge.replicas import Replica, Replicas
 from edge.session import Session, ShardError, Timeouts, connect, greeting
 from edge.standing import Standing
 from edge.verdict import DOUBTFUL, Verdict
-from edge.vitals import vitals
-from wire import VERSION, keys
 from wire import heartbeat as wire_heartbeat
+from wire import keys
 
 log = structlog.get_logger("edge.shards")
 
@@ -51,7 +51,6 @@ RECONNECT_MS_MAX: Final = 1000
 STEADY_MS: Final = 10_000  # a connection that lived this long was a good one: the next is made soon
 # Commands sent and not answered: more than the largest number of batches that a loop turn makes.
 PENDING_MAX: Final = 1024
-LEAVE_S: Final = 0.2  # for a shard to take a heartbeat away; without that it ends by itself in seconds
 # A sweep that comes so late finds deadlines over because this worker stood still, with the replies in its sockets.
 LATE_MS: Final = 200
 
@@ -94,17 +93,13 @@ class Shard:
         self._counters: Counters = front.counters
         self._config = config
         self._listener = listener
-        self._edge_id = ""
-        self._acknowledged = 0
-        self._lookups = 0  # answered since the last heartbeat
-        self._lookups_us = 0
+        self._pulse = Pulse(shard_id, front.counters)
         self._session: Session | None = None
         self._standing = Standing()
         self._documents: Documents
         self._acknowledgement: Acknowledgement
         self._greeted: asyncio.Future[None] | None = None
         self._was_reported = False
-        self._has_left = False  # no heartbeat is sent any more
         self._swept_ms = monotonic_ms()
         self._state_seen = self.breaker.state
         self._row = None if number is None else self._counters.shard(number)
@@ -117,7 +112,7 @@ class Shard:
 
     async def run(self, edge_id: str) -> None:
         """Keep a session open until cancelled."""
-        self._edge_id = edge_id
+        self._pulse.edge_id = edge_id
         delay_ms = 0
         while True:
             started_ms = monotonic_ms()
@@ -180,7 +175,7 @@ class Shard:
     # ---- the greeting
 
     def _greet(self, session: Session) -> None:
-        for command in greeting(self.url, f"pointsman-edge:{self._edge_id}"):
+        for command in greeting(self.url, f"pointsman-edge:{self._pulse.edge_id}"):
             session.send(command, partial(self._on_greeting, session))
         session.send(("INFO", "server"), partial(self._on_info, session))
         self._documents.read()
@@ -330,8 +325,7 @@ class Shard:
         lookup.on_values(verdict, lookup.generation, reply[1:])
 
     def _note_duration(self, duration_us: int) -> None:
-        self._lookups += 1
-        self._lookups_us += duration_us
+        self._pulse.note_lookup(duration_us)
         if self._row is not None:
             self._row.observe("lookup", duration_us)
 
@@ -349,9 +343,9 @@ class Shard:
 
     def acknowledge(self, epoch: int) -> None:
         """Tell the shard that nothing is answered any more that an older topology put into L1."""
-        if epoch == self._acknowledged:
+        if epoch == self._pulse.acknowledged:
             return
-        self._acknowledged = epoch
+        self._pulse.acknowledged = epoch
         if self._session is not None and self._standing.is_greeted and self.number is not None:
             self._beat(self._session)
 
@@ -431,45 +425,17 @@ class Shard:
         session.send(("PING",), on_pong)
 
     def _beat(self, session: Session) -> None:
-        if self._has_left:
-            return
-        standing = self._standing
-        sent_ms = standing.heartbeat_ms = monotonic_ms()
-        heartbeat = wire_heartbeat.Heartbeat(
-            edge_id=self._edge_id,
-            build=VERSION,
-            epoch=self._acknowledged,
-            sequence=self._acknowledgement.applied,
-            lookup_us=self._lookups_us // max(1, self._lookups),
-            **vitals(self._counters),
-        )
-        self._lookups = self._lookups_us = 0
+        self._pulse.beat(session, self._standing, self._acknowledgement.applied, partial(self._on_beat, session))
 
-        def on_beat(reply: Any) -> None:
-            if reply != b"OK":
-                session.fail("refused", f"the heartbeat was refused: {reply}")
-                return
-            # The lease counts from before the sending, so it ends here before it ends for control.
-            standing.lease_until_ms = sent_ms + wire_heartbeat.LEASE_MS
-            standing.pong_sent_ms = max(standing.pong_sent_ms, sent_ms)
-            self._renew_trust()
-            self._become_greeted(session)
-
-        key = keys.edge_key(self._edge_id)
-        session.send(("SET", key, wire_heartbeat.encode(heartbeat), "PX", wire_heartbeat.EXPIRES_MS), on_beat)
+    def _on_beat(self, session: Session) -> None:
+        self._renew_trust()
+        self._become_greeted(session)
 
     async def leave(self) -> None:
         """Take the heartbeat away, so that nobody waits for this edge's acknowledgement; it must serve no more."""
         session = self._session
-        if session is None or self.number is None or not self._standing.is_greeted:
-            return
-        self._has_left = True
-        is_gone = asyncio.Event()
-        session.send(("DEL", keys.edge_key(self._edge_id)), lambda _reply: is_gone.set())
-        try:
-            await asyncio.wait_for(is_gone.wait(), LEAVE_S)
-        except TimeoutError:
-            log.info("heartbeat left to end by itself", shard=self.id)
+        if session is not None and self.number is not None and self._standing.is_greeted:
+            await self._pulse.leave(session)
 
     def _renew_trust(self) -> None:
         if self.number is None or self._row is None:

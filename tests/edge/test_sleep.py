@@ -27,6 +27,7 @@ from wire import keys
 GET = f"GET /%s HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
 # A busy machine is no silent shard.
 PATIENT = {"ping_timeout_ms": 9000, "reply_timeout_ms": 5000}
+IMPATIENT = {"ping_timeout_ms": 2500, "reply_timeout_ms": 5000, "ping_interval_ms": 50}
 # Look-ups of the edge that wait for a lock.
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'links'::regclass"
 
@@ -54,7 +55,7 @@ def test_request_joins_no_lookup_from_before_the_sleep(shards: Shards, tmp_path:
     """1. A look-up is under way; the worker sleeps. 2. A client asks for anything. 3. The shard answers the look-up.
     4. The link changes. 5. Another client asks for it. 6. The worker wakes, and sees 2 and 5 before 3."""
     shards.put("abc", "https://old.example/")
-    settings = PATIENT | {"reply_timeout_ms": 900}
+    settings = PATIENT | {"reply_timeout_ms": 2500}
     with running_edge(tmp_path / "edge", [shards.servers[0].url], **settings) as edge, shards.client(0) as at_shard:
         (worker,) = edge.workers()
         with (
@@ -71,7 +72,7 @@ def test_request_joins_no_lookup_from_before_the_sleep(shards: Shards, tmp_path:
                     any_other("nothing")
                     go_on()
                     eventually(lambda: mget_calls(at_shard) > calls, "the shard has answered")
-                    wait_for_sleep(at_shard, keys.edge_key("test.0"), 1200)
+                    wait_for_sleep(at_shard, keys.edge_key("test.0"), 2700)
                     shards.put("abc", "https://new.example/", version=2)
                     late.sendall((GET % "abc").encode())
                 assert b"https://old.example/" not in exchange(late, b"")
@@ -154,7 +155,7 @@ def test_request_waits_until_its_shard_is_heard_again(shards: Shards) -> None:
     shards.put("abc", "https://old.example/")
 
     async def run() -> None:
-        async with running_rig(shards, ping_timeout_ms=300, ping_interval_ms=50) as rig:
+        async with running_rig(shards, **IMPATIENT) as rig:
             assert await rig.get("abc") == (302, "https://old.example/")
             asking = asked_after_a_sleep(shards, rig, lambda: None)
             await until(lambda: asking.answers)
@@ -170,7 +171,7 @@ def test_request_waits_for_the_topology_that_was_slept_through(shards: Shards) -
     shards.put("abc", "https://old.example/")
 
     async def run() -> None:
-        async with running_rig(shards, ping_timeout_ms=300, ping_interval_ms=50) as rig:
+        async with running_rig(shards, **IMPATIENT) as rig:
             assert await rig.get("abc") == (302, "https://old.example/")
             asking = asked_after_a_sleep(shards, rig, lambda: shards.set_fence(0, epoch=2))
             await until(lambda: rig.counters.get("trust_refusals") > 2)
