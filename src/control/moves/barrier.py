@@ -24,6 +24,8 @@ from wire.heartbeat import Heartbeat
 REASONS_MAX: Final = 5
 # An edge may live whose heartbeats were on a shard that has lost them; it writes them again before this is over.
 SETTLE_S: Final = heartbeat.EXPIRES_MS / 1000
+# Long enough for some heartbeats of every worker.
+AGREE_S: Final = 3.0
 
 Seen = dict[str, tuple[int, int]]  # by worker: its fallbacks, its samples that differed
 
@@ -58,6 +60,8 @@ class Scene:
     targets: frozenset[str]
     unread: frozenset[str] = frozenset()
     clear_s: float = 0.0  # for how long the fences and the edges have given no reason to wait
+    agreed_s: float = 0.0  # for how long edges have found nothing on which old and new owners differ
+    differences: int = 0  # how much of that they have found under this epoch
     soaked_s: float = 0.0
     soak_s: float = 0.0
     seen: Seen | None = None  # at the soak's beginning
@@ -72,6 +76,8 @@ def time_left(needs: Iterable[Need], scene: Scene) -> str | None:
     """What of time has to pass when there is no other reason to wait; None: nothing."""
     if "soaked" in needs and scene.soaked_s < scene.soak_s:
         return f"soaks for {scene.soak_s:g} s"
+    if "agreed" in needs and scene.agreed_s < AGREE_S:
+        return f"listens for {AGREE_S:g} s whether edges find links on which old and new shards differ"
     if "settled" in needs and scene.clear_s < SETTLE_S:
         return f"listens for {SETTLE_S:g} s whether an edge turns up"
     return None
@@ -85,11 +91,11 @@ def sentence(found: list[str]) -> str:
 
 def is_disturbed(scene: Scene) -> bool:
     """Whether an edge, since the soak's beginning, has found a link at its old owner only, or samples that differ."""
-    return scene.seen is not None and _increase(scene.seen, counted(scene)) > 0
+    return scene.seen is not None and increase(scene.seen, counted(scene)) > 0
 
 
 def counted(scene: Scene) -> Seen:
-    """What the workers have counted that a soak must not see rise; those with nothing are left out."""
+    """What the workers have counted that must not rise; those with nothing are left out."""
     found: Seen = {}
     for beats in scene.beats.values():
         for edge_id, beat in beats.items():
@@ -98,7 +104,8 @@ def counted(scene: Scene) -> Seen:
     return {edge_id: numbers for edge_id, numbers in found.items() if numbers != (0, 0)}
 
 
-def _increase(seen: Seen, now: Seen) -> int:
+def increase(seen: Seen, now: Seen) -> int:
+    """By how much it has risen, in all."""
     total = 0
     for edge_id, numbers in now.items():
         held = seen.get(edge_id, (0, 0))
@@ -187,6 +194,16 @@ def _edges_everywhere(scene: Scene) -> list[str]:
     return found
 
 
+def _agreed(scene: Scene) -> list[str]:
+    """Edges find at the new owners what is at the old ones."""
+    if not scene.differences or scene.agreed_s >= AGREE_S:
+        return []
+    return [
+        f"edges have found {scene.differences} times that old and new shards differ; "
+        f"it goes on when they have not for {AGREE_S:g} s"
+    ]
+
+
 def _soaked(scene: Scene) -> list[str]:
     """Every shard can say what is not found."""
     found = []
@@ -204,6 +221,7 @@ _CHECKS: Final[Mapping[Need, Callable[[Scene], list[str]]]] = {
     "fences": _fences,
     "edges": _edges,
     "edges_everywhere": _edges_everywhere,
+    "agreed": _agreed,
     "soaked": _soaked,
     "settled": lambda _: [],
 }

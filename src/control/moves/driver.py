@@ -7,7 +7,7 @@ is done, and may be done again: so a driver can end at any instant, and the next
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from control.db import Connection, Database
@@ -81,6 +81,24 @@ class _Stay:
     is_time: bool = False  # nothing is wrong: time has to pass
 
 
+@dataclass(frozen=True, slots=True)
+class _Agreement:
+    """What edges had counted at the last look that must not rise, and since when it has not, under one epoch."""
+
+    epoch: int = 0
+    seen: Seen = field(default_factory=dict)
+    since_s: float = 0.0
+    differences: int = 0
+
+    def after(self, epoch: int, seen: Seen, now_s: float, *, is_gap: bool) -> "_Agreement":
+        """The same after another look. A worker that is not heard now may be heard again: its numbers are kept."""
+        if epoch != self.epoch:
+            return _Agreement(epoch, seen, now_s)
+        risen = barrier.increase(self.seen, seen)
+        since_s = now_s if risen or is_gap else self.since_s
+        return _Agreement(epoch, self.seen | seen, since_s, self.differences + risen)
+
+
 class Drive:
     """One move in the hands of this process. `woken` is set when its row may have changed."""
 
@@ -93,6 +111,7 @@ class Drive:
         self._log = tools.log.bind(move=move.id)
         self._labour = Labour(tools.database, tools.options.lost_after_s)
         self._clear_since: tuple[int, float] | None = None  # the epoch for which nothing is waited for, and since when
+        self._agreement = _Agreement()
         self._looked_s = 0.0  # when the shards and edges were looked at last
         self._noted_at = 0  # how many reports there were, any of which may have wiped out what was noted before it
         self._failures = 0
@@ -143,7 +162,7 @@ class Drive:
         scene = await self._scene(move, in_force)
         if move.phase == "soaking":
             scene = await self._soaking(move, scene)
-        scene = self._since_clear(scene)
+        scene = self._timed(scene)
         needs = STEPS[move.phase].needs
         found = barrier.reasons(needs, scene)
         if found:
@@ -166,14 +185,20 @@ class Drive:
             seen=_seen_of(move),
         )
 
-    def _since_clear(self, scene: Scene) -> Scene:
-        """The scene with the time for which nothing but time has been waited for, under this epoch.
+    def _timed(self, scene: Scene) -> Scene:
+        """The scene with the times for which it has been as it is to be, under this epoch.
 
         Time in which nobody has looked does not count: the move was paused, or this process stood still.
         """
         now_s = asyncio.get_running_loop().time()
         is_gap = now_s - self._looked_s > LOOK_GAP_MAX_S
         self._looked_s = now_s
+        self._agreement = self._agreement.after(scene.epoch, barrier.counted(scene), now_s, is_gap=is_gap)
+        agreed_s, differences = now_s - self._agreement.since_s, self._agreement.differences
+        return self._since_clear(replace(scene, agreed_s=agreed_s, differences=differences), now_s, is_gap=is_gap)
+
+    def _since_clear(self, scene: Scene, now_s: float, *, is_gap: bool) -> Scene:
+        """The same for the fences and the edges."""
         if barrier.reasons(("fences", "edges"), scene):
             self._clear_since = None
             return scene

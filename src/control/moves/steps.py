@@ -35,7 +35,7 @@ Event = Literal["worked", "anew", "abort", "reverse"]
 WorkName = Literal["copy", "verify", "remove"]
 Side = Literal["before", "after"]
 # What is waited for; control.moves.barrier decides each of them.
-Need = Literal["answers", "targets", "fences", "edges", "edges_everywhere", "soaked", "settled"]
+Need = Literal["answers", "targets", "fences", "edges", "edges_everywhere", "agreed", "soaked", "settled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +111,14 @@ STEPS: Final[Mapping[Phase, Step]] = {
     ),
     "arming_reads": Step(
         document=_SAMPLING,
-        needs=("fences", "targets", "edges_everywhere"),
+        needs=("fences", "targets", "edges_everywhere", "agreed"),
         worked="cutting_over",
         abort="compensating",
         share=(0.80, 0.82),
     ),
     "cutting_over": Step(
         document=_TURNED,
-        needs=("fences", "edges"),
+        needs=("fences", "edges", "agreed"),
         worked="soaking",
         abort="reversing",
         reverse="reversing",

@@ -152,6 +152,7 @@ class Edge:
         self.edge_id = edge_id
         self.epoch_max: int | None = None
         self.fallbacks = 0
+        self.differences = 0
         self._database = database
 
     async def run(self) -> None:
@@ -165,7 +166,14 @@ class Edge:
             await asyncio.sleep(0.1)
 
     async def _beat(self, url: str, epoch: int) -> None:
-        beat = Heartbeat(edge_id=self.edge_id, build="test", epoch=epoch, sequence=0, fallbacks=self.fallbacks)
+        beat = Heartbeat(
+            edge_id=self.edge_id,
+            build="test",
+            epoch=epoch,
+            sequence=0,
+            fallbacks=self.fallbacks,
+            sample_differences=self.differences,
+        )
         with suppress(redis.exceptions.RedisError, OSError):
             async with redis.asyncio.Redis.from_url(url, socket_timeout=0.2, socket_connect_timeout=0.2) as client:
                 await client.set(keys.edge_key(self.edge_id), heartbeat.encode(beat), px=heartbeat.EXPIRES_MS)
@@ -299,6 +307,7 @@ async def open_stage(url: str, servers: list[RedisServer]) -> AsyncIterator[Stag
 def hurry(patch: pytest.MonkeyPatch) -> None:
     """Look often, and let the barrier hold for a moment only: here no heartbeat is ever lost."""
     patch.setattr(barrier, "SETTLE_S", 0.2)
+    patch.setattr(barrier, "AGREE_S", 0.2)
     patch.setattr(driver, "LOOK_INTERVAL_S", 0.05)
     patch.setattr(driver, "RETRY_FIRST_S", 0.05)
     patch.setattr(projection_tasks, "TOPOLOGY_INTERVAL_S", 0.1)

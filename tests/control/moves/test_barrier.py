@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from control.moves import barrier
-from control.moves.barrier import SETTLE_S, Scene, ShardView
+from control.moves.barrier import AGREE_S, SETTLE_S, Scene, ShardView
 from control.moves.steps import Need
 from wire.fence import Fence, FenceState
 from wire.heartbeat import Heartbeat
@@ -39,7 +39,9 @@ def _with(shard_1: ShardView, **changes: object) -> Scene:
     return replace(scene, **changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("need", ["answers", "targets", "fences", "edges", "edges_everywhere", "soaked", "settled"])
+@pytest.mark.parametrize(
+    "need", ["answers", "targets", "fences", "edges", "edges_everywhere", "agreed", "soaked", "settled"]
+)
 def test_nothing_is_waited_for_when_all_is_well(need: Need) -> None:
     """Shards with the newest fence, edges with the newest epoch."""
     assert barrier.reasons([need], SCENE) == []
@@ -173,6 +175,17 @@ def test_worker_that_is_new_counts_from_nothing() -> None:
     scene = replace(SCENE, beats={"shard-0": {"web-9.0": _beat(fallbacks=1)}}, seen={})
     assert barrier.is_disturbed(scene)
     assert barrier.counted(scene) == {"web-9.0": (1, 0)}
+
+
+def test_reading_of_the_new_ring_needs_edges_that_have_found_no_difference_for_a_while() -> None:
+    """First only time has to pass; after a difference it is a reason to wait, until none has come for as long."""
+    agreed = f"listens for {AGREE_S:g} s whether edges find links on which old and new shards differ"
+    assert barrier.time_left(["agreed"], SCENE) == agreed
+    differing = replace(SCENE, differences=3, agreed_s=AGREE_S - 0.1)
+    (reason,) = barrier.reasons(["agreed"], differing)
+    assert reason.startswith("edges have found 3 times that old and new shards differ")
+    later = replace(differing, agreed_s=AGREE_S)
+    assert (barrier.reasons(["agreed"], later), barrier.time_left(["agreed"], later)) == ([], None)
 
 
 def test_sentence_is_short() -> None:

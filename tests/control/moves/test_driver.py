@@ -379,6 +379,35 @@ def test_edge_of_another_build_holds_the_move(database_url: str, shards: list[Re
     play(database_url, shards, work)
 
 
+@pytest.mark.parametrize("found", [("arming_reads", "differences"), ("cutting_over", "fallbacks")])
+def test_edges_that_find_differences_hold_the_move(
+    database_url: str,
+    shards: list[RedisServer],
+    target: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    found: tuple[str, str],
+) -> None:
+    """What the new shards lack, or have otherwise, shows before anybody reads them finally."""
+    phase, counter = found
+    agree_s = 1.0
+    monkeypatch.setattr(barrier, "AGREE_S", agree_s)
+
+    async def work(stage: Stage) -> None:
+        move = await stage.start(_add(target))
+        async with stage.driving() as driving:
+            await stage.until(move.id, lambda now: now.phase == phase and now.waits_for is not None, phase)
+            setattr(stage.edge, counter, 2)
+            await stage.until(move.id, lambda now: "found 2 times" in (now.waits_for or ""), "the reason")
+            held = await stage.moves.get(move.id)
+            assert held.phase == phase
+            await driving
+        at = [event.at for event in await stage.moves.events(move.id)]
+        entered = [event.phase for event in await stage.moves.events(move.id)].index(phase)
+        assert (at[entered + 1] - at[entered]).total_seconds() > max(agree_s, held.phase_s)
+
+    play(database_url, shards, work)
+
+
 def test_soak_begins_anew_when_edges_miss_links(
     database_url: str, shards: list[RedisServer], target: RedisServer
 ) -> None:
