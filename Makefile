@@ -43,6 +43,7 @@ bench: $(VENV)/built ## measure (about an hour, an idle machine) and write bench
 	@$(BIN)/python -m benchmarks.clicks
 	@$(BIN)/python -m benchmarks.moves
 	@$(BIN)/python -m benchmarks.reshard
+	@$(BIN)/python -m benchmarks.reshard --faults
 	@$(BIN)/python -m benchmarks.freshness
 	@$(BIN)/python -m benchmarks.render
 

@@ -21,7 +21,20 @@ from benchmarks.scale import table as scale
 from benchmarks.soak import table as soak
 
 DIRECTORY = Path(__file__).parent
-KINDS = ("macro", "idle", "attack", "soak", "micro", "scale", "clicks", "eviction", "moves", "reshard", "freshness")
+KINDS = (
+    "macro",
+    "idle",
+    "attack",
+    "soak",
+    "micro",
+    "scale",
+    "clicks",
+    "eviction",
+    "moves",
+    "reshard",
+    "faults",
+    "freshness",
+)
 
 
 def main() -> int:
@@ -65,7 +78,9 @@ def render(documents: dict[str, dict[str, Any]]) -> str:
         reshard_links=f"{documents['reshard']['links']:,}",
         reshard_rate=f"{documents['reshard']['rate']:,.0f}",
         reshard_changes=documents["reshard"]["changes"],
-        reshard_pace=documents["reshard"]["pace"],
+        reshard_pace=f"{documents['reshard']['pace']:,}",
+        faults_pace=f"{documents['faults']['pace']:,}",
+        faults=_table(reshard.COLUMNS, reshard.rows(documents["faults"])),
         reshard=_table(reshard.COLUMNS, reshard.rows(documents["reshard"])),
         freshness_workers=documents["freshness"]["workers"],
         freshness=_table(freshness.COLUMNS, freshness.rows(documents["freshness"])),

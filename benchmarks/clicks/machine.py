@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.macro.cores import Cores
-from benchmarks.processes import cpu_us, ended_us, family
+from benchmarks.processes import cpu_us, family, family_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def used(pids: dict[str, int]) -> Used:
     """What they have used until now; of PostgreSQL with what has ended: its vacuum's workers come and go."""
     return Used(
         cpu_us(family(pids["control"])),
-        cpu_us(family(pids["postgres"])) + ended_us(pids["postgres"]),
+        family_us(pids["postgres"]),
         cpu_us(pid for name, pid in pids.items() if name.startswith("shard-")),
     )
 

@@ -35,7 +35,7 @@ class Meter:
     def read(cls, postgres: int, shards: Sequence[int]) -> "Meter":
         """Now; PostgreSQL with its sessions that have ended."""
         times = os.times()
-        server = processes.cpu_us(processes.family(postgres)) + processes.ended_us(postgres)
+        server = processes.family_us(postgres)
         return cls(time.monotonic(), ((times.user + times.system) * 1e6, server, processes.cpu_us(shards)))
 
     def until(self, end: "Meter", links: int) -> Costs:

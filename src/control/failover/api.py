@@ -12,12 +12,6 @@ from control.moves.api import REPLICAS_MAX, Url
 from control.shards.addresses import redacted
 
 _PROBLEMS: Final = (
-    "body_malformed",
-    "body_too_large",
-    "content_type",
-    "field_type",
-    "field_value",
-    "field_unknown",
     "shard_unknown",
     "shard_unavailable",
     "primary_silent",
@@ -112,6 +106,6 @@ def routes(database: Database) -> list[Route]:
             body=RebuildRequest,
             reply=RebuildView,
             success="accepted",
-            problems=(*_PROBLEMS, "field_missing", "shard_unreachable", "shard_not_empty", "shard_answers"),
+            problems=(*_PROBLEMS, "shard_unreachable", "shard_not_empty", "shard_answers"),
         ),
     ]
