@@ -2,7 +2,8 @@
 
 The rate is halved when a shard is slow, and rises again by equal steps: additive increase, multiplicative decrease
 (D.-M. Chiu and R. Jain, "Analysis of the increase and decrease algorithms for congestion avoidance", 1989).
-How slow a shard is, is asked on a connection of its own, so that what is measured is what an edge would feel.
+How slow a shard is, is asked on a connection of its own, so that what is measured is what an edge would feel. That this
+process itself came late to the answer is not the shard's fault: it has no core for itself, or does something longer.
 """
 
 import asyncio
@@ -30,8 +31,11 @@ PAGE_S: Final = 0.25
 PAGE_LINKS_MIN: Final = 16
 PAGE_LINKS_MAX: Final = 8192
 PROBE_INTERVAL_S: Final = 0.1
-# One slow answer is a hiccup (a fork, a turn of our own loop): the fastest of the last ones is believed.
+# One slow answer is a hiccup (a fork, say): the fastest of the last ones is believed.
 PROBES_COMPARED: Final = 3
+LAG_TICK_S: Final = 0.005
+# As exact as a timer is: uvloop's count milliseconds.
+LAG_IGNORED_S: Final = 0.002
 
 
 class Throttle:
@@ -128,11 +132,40 @@ async def _ping(connection: ShardConnection, throttle: Throttle) -> None:
     latencies: deque[float] = deque(maxlen=PROBES_COMPARED)
     while connection.is_open:
         asked_s = loop.time()
+        lag = _Lag(loop)
         try:
             await connection.execute("PING")
         except Error:
             throttle.observe(connection.shard_id, REPLY_TIMEOUT_S, loop.time())
             return
-        latencies.append(loop.time() - asked_s)
+        finally:
+            lag_s = lag.stop()
+        latencies.append(max(0.0, loop.time() - asked_s - lag_s))
         throttle.observe(connection.shard_id, min(latencies), loop.time())
         await asyncio.sleep(PROBE_INTERVAL_S)
+
+
+class _Lag:
+    """How late the loop is, in all, from now until `stop`: the time in which it was busy with something else."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._late_s = 0.0
+        self._due_s = 0.0
+        self._timer = self._wind()
+
+    def stop(self) -> float:
+        """The lag in seconds; what is due now and did not come counts."""
+        self._timer.cancel()
+        return self._late_s + self._lateness_s()
+
+    def _wind(self) -> asyncio.TimerHandle:
+        self._due_s = self._loop.time() + LAG_TICK_S
+        return self._loop.call_at(self._due_s, self._tick)
+
+    def _tick(self) -> None:
+        self._late_s += self._lateness_s()
+        self._timer = self._wind()
+
+    def _lateness_s(self) -> float:
+        return max(0.0, self._loop.time() - self._due_s - LAG_IGNORED_S)

@@ -1,6 +1,7 @@
 """The pace of a work: the rate, and what slow shards do to it."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -84,3 +85,36 @@ def test_a_shard_that_does_not_answer_is_slow_until_it_does(redis_factory: Redis
 
     asyncio.run(run())
     assert throttle.slowdowns >= 1
+
+
+def test_a_loop_that_is_late_is_no_slow_shard(redis_factory: RedisFactory) -> None:
+    """Work of 50 ms between any two turns of the loop; the shard answers at once."""
+    server = redis_factory()
+    pace = Pace(links_s=1000, latency_s=0.05)  # an answer waits for two turns
+
+    async def run() -> None:
+        throttle = Throttle(pace, 0.0)
+        observed: list[float] = []
+        observe = throttle.observe
+        is_busy = False
+        loop = asyncio.get_running_loop()
+
+        def note(shard_id: str, latency_s: float, now_s: float) -> None:
+            observed.append(latency_s)
+            observe(shard_id, latency_s, now_s)
+
+        def work() -> None:
+            time.sleep(0.05)  # the fault that is tested, no wait of the test
+            loop.call_soon(work)
+
+        throttle.observe = note  # type: ignore[method-assign]
+        async with probing(throttle, [Shard(id="a", url=server.url)]), asyncio.timeout(DEADLINE_S):
+            while len(observed) < 10:
+                await asyncio.sleep(0.01)
+                if len(observed) == 1 and not is_busy:
+                    is_busy = True
+                    work()
+        assert max(observed) < pace.latency_s
+        assert throttle.slowdowns == 0
+
+    asyncio.run(asyncio.wait_for(run(), DEADLINE_S))
