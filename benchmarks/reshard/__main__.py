@@ -17,7 +17,7 @@ from benchmarks.reshard.run import play
 from benchmarks.reshard.stage import staged
 from benchmarks.reshard.table import COLUMNS, rows
 
-LINKS, SHORT_LINKS = 2_000_000, 20_000
+LINKS, FAULTS_LINKS, SHORT_LINKS = 2_000_000, 200_000, 20_000
 RATE, SHORT_RATE = 10_000, 2_000
 CHANGES, SHORT_CHANGES = 200, 50
 QUIET_S, SHORT_QUIET_S = 20, 3
@@ -34,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reshard", description="Move links under load.")
     parser.add_argument("--faults", action="store_true", help="the moves in which something is killed")
     parser.add_argument("--short", action="store_true", help=f"{SHORT_LINKS:,} links, and the first move alone")
-    parser.add_argument("--links", type=int, default=LINKS, help=f"the page is made of {LINKS:,}")
+    parser.add_argument("--links", type=int, help=f"{LINKS:,}, or {FAULTS_LINKS:,} with faults; the page needs so many")
     parser.add_argument("--rate", type=float, default=RATE, help="requests a second; 0: as many as are answered")
     names = [act.name for act in (*MOVES, *FAULTS)]
     parser.add_argument("--only", choices=names, action="append", help="of these, this act")
@@ -42,9 +42,13 @@ def main() -> int:
     acts = [
         act for act in (FAULTS if arguments.faults else MOVES) if arguments.only is None or act.name in arguments.only
     ]
+    if not acts:
+        parser.error("--only: acts with faults need --faults, the others must not have it")
+    whole = FAULTS_LINKS if arguments.faults else LINKS
+    arguments.links = arguments.links or whole
     if arguments.short:
         arguments.links, arguments.rate, acts = SHORT_LINKS, SHORT_RATE, acts[:1]
-    is_whole = arguments.links >= LINKS and arguments.only is None and not arguments.short
+    is_whole = arguments.links >= whole and arguments.only is None and not arguments.short
     console = Console()
     kind = "faults" if arguments.faults else "reshard"
     command = "python -m benchmarks.reshard" + (" --faults" if arguments.faults else "")
