@@ -1,6 +1,8 @@
 """Waiting until the edges have seen a change (?wait=edges): first its projection, then their acknowledgements."""
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +16,8 @@ from control.shards.edges import Edges
 
 WAITS_MAX: Final = 1000
 # A projector of another control process says nothing to us; its notes are looked up soon, and in longer and longer
-# intervals by a request whose shard is away: as many as may wait must leave the database to the others.
+# intervals for a request whose shard is away. One query looks for all whose time has come: as many as may wait must
+# leave the database to the others.
 POLL_INTERVAL_S: Final = 0.01
 POLL_INTERVAL_MAX_S: Final = 0.5
 
@@ -31,6 +34,17 @@ class Acknowledgement:
     late: list[str]
 
 
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    """A request that waits for its change to be projected. `due_s` is when the notes are looked at for it again."""
+
+    link_id: int
+    version: int
+    future: asyncio.Future[Numbers]
+    due_s: float = 0.0
+    interval_s: float = POLL_INTERVAL_S
+
+
 class Acknowledgements:
     """The requests that wait, by link id."""
 
@@ -38,16 +52,18 @@ class Acknowledgements:
         self._database = database
         self._edges = edges
         self._placement = placement
-        self._waiting: dict[int, list[tuple[int, asyncio.Future[Numbers]]]] = {}
+        self._waiting: dict[int, list[_Waiter]] = {}
         self._count = 0
+        self._poller: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
 
     def on_projected(self, result: BatchResult) -> None:
         """Called by this process's projector after each of its commits."""
         numbers = {batch.shard_id: batch.number for batch in result.numbered}
         for row in result.finished if self._waiting else ():
-            for version, future in self._waiting.get(row.write.link_id, ()):
-                if version <= row.write.version and not future.done():
-                    future.set_result({shard_id: numbers[shard_id] for shard_id in row.shard_ids})
+            for waiter in self._waiting.get(row.write.link_id, ()):
+                if waiter.version <= row.write.version and not waiter.future.done():
+                    waiter.future.set_result({shard_id: numbers[shard_id] for shard_id in row.shard_ids})
 
     async def wait(self, link_id: int, version: int, timeout_s: float) -> Acknowledgement:
         """Wait, at most `timeout_s`, until every live edge of the link's shards has applied this version."""
@@ -74,37 +90,63 @@ class Acknowledgements:
         )
 
     async def _projected(self, link_id: int, version: int, timeout_s: float) -> Numbers | None:
-        future: asyncio.Future[Numbers] = asyncio.get_running_loop().create_future()
-        entry = (version, future)
-        self._waiting.setdefault(link_id, []).append(entry)
-        interval_s = POLL_INTERVAL_S
+        waiter = _Waiter(link_id, version, asyncio.get_running_loop().create_future())
+        self._waiting.setdefault(link_id, []).append(waiter)
+        # The projector may have been faster than this request: the notes are looked at first.
+        self._changed.set()
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll(), name="notes of projected changes")
         try:
             async with asyncio.timeout(timeout_s):
-                # The projector may have been faster than this request: look first, then wait to be told.
-                while (numbers := await self._noted(link_id, version)) is None:
-                    done, _ = await asyncio.wait((future,), timeout=interval_s)
-                    if done:
-                        return future.result()
-                    interval_s = min(POLL_INTERVAL_MAX_S, 2 * interval_s)
-                return numbers
+                return await waiter.future
         except TimeoutError:
             return None
         finally:
-            self._forget(link_id, entry)
+            self._forget(waiter)
 
-    async def _noted(self, link_id: int, version: int) -> Numbers | None:
-        async with self._database.connection() as connection:
-            placement = await self._placement.get(connection)
-            key_hash, numbers = await notes.numbers_of(connection, link_id, version)
-        if placement is None or not numbers:
-            return None
-        return _enough(placement, key_hash + HASH_OFFSET, numbers)
+    async def _poll(self) -> None:
+        """Look at the notes as long as somebody waits."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            self._changed.clear()
+            now_s = loop.time()
+            waiters = [each for same in self._waiting.values() for each in same if not each.future.done()]
+            due = [each for each in waiters if each.due_s <= now_s]
+            if due:
+                await self._look(due)
+                await asyncio.sleep(POLL_INTERVAL_S)
+                continue
+            pause_s = min((each.due_s for each in waiters), default=now_s + POLL_INTERVAL_MAX_S) - now_s
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._changed.wait()
 
-    def _forget(self, link_id: int, entry: tuple[int, asyncio.Future[Numbers]]) -> None:
-        entries = self._waiting[link_id]
-        entries.remove(entry)
-        if not entries:
-            del self._waiting[link_id]
+    async def _look(self, due: Sequence[_Waiter]) -> None:
+        """Tell those whose changes have been projected."""
+        try:
+            async with self._database.connection() as connection:
+                placement = await self._placement.get(connection)
+                found = await notes.numbers_of(connection, [(each.link_id, each.version) for each in due])
+        except Exception as error:  # noqa: BLE001  (it is theirs: each of them answers by it)
+            for each in due:
+                if not each.future.done():
+                    each.future.set_exception(error)
+            return
+        now_s = asyncio.get_running_loop().time()
+        for each in due:
+            key_hash, numbers = found.get((each.link_id, each.version), (0, {}))
+            enough = _enough(placement, key_hash + HASH_OFFSET, numbers) if placement and numbers else None
+            if enough is not None and not each.future.done():
+                each.future.set_result(enough)
+            each.due_s = now_s + each.interval_s
+            each.interval_s = min(POLL_INTERVAL_MAX_S, 2 * each.interval_s)
+
+    def _forget(self, waiter: _Waiter) -> None:
+        same = self._waiting[waiter.link_id]
+        same.remove(waiter)
+        if not same:
+            del self._waiting[waiter.link_id]
+        self._changed.set()
 
 
 def _enough(placement: Placement, key_hash: int, numbers: Numbers) -> Numbers | None:

@@ -70,17 +70,27 @@ async def highest_number(connection: Connection, state: ShardState) -> int:
     return max(number, floor_seq, state.base_seq)
 
 
-async def numbers_of(connection: Connection, link_id: int, version: int) -> tuple[int, dict[str, int]]:
-    """The link's hash, and by shard the number of the batch that first wrote this version there, or a newer one."""
+async def numbers_of(
+    connection: Connection, changes: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[int, dict[str, int]]]:
+    """For each link and version: the link's hash, and by shard the number of the batch that first wrote this version
+    there, or a newer one. What nobody has written is not in it."""
     rows = await connection.fetch(
         """
-        SELECT key_hash, shard_id, min(seq) AS number FROM projected JOIN links ON links.id = link_id
-        WHERE link_id = $1 AND projected.version >= $2 GROUP BY key_hash, shard_id
+        SELECT wanted.link_id, wanted.version, key_hash, shard_id, min(seq) AS number
+        FROM unnest($1::bigint[], $2::bigint[]) AS wanted (link_id, version)
+        JOIN projected ON projected.link_id = wanted.link_id AND projected.version >= wanted.version
+        JOIN links ON links.id = wanted.link_id
+        GROUP BY wanted.link_id, wanted.version, key_hash, shard_id
         """,
-        link_id,
-        version,
+        [link_id for link_id, _ in changes],
+        [version for _, version in changes],
     )
-    return (rows[0]["key_hash"] if rows else 0), {row["shard_id"]: row["number"] for row in rows}
+    found: dict[tuple[int, int], tuple[int, dict[str, int]]] = {}
+    for row in rows:
+        _, numbers = found.setdefault((row["link_id"], row["version"]), (row["key_hash"], {}))
+        numbers[row["shard_id"]] = row["number"]
+    return found
 
 
 async def versions_of(connection: Connection, link_ids: Sequence[int]) -> dict[tuple[str, int], int]:
