@@ -17,7 +17,7 @@ from benchmarks.reshard.run import play
 from benchmarks.reshard.stage import staged
 from benchmarks.reshard.table import COLUMNS, rows
 
-LINKS, FAULTS_LINKS, SHORT_LINKS = 2_000_000, 200_000, 20_000
+LINKS, FAULTS_LINKS, SHORT_LINKS = 2_000_000, 100_000, 20_000
 RATE, SHORT_RATE = 10_000, 2_000
 CHANGES, SHORT_CHANGES = 200, 50
 QUIET_S, SHORT_QUIET_S = 20, 3
