@@ -235,8 +235,10 @@ def test_watcher_may_leave_and_come_back(station: Station, shards: list[RedisSer
     beat(shards, "old-1.0", epoch=0)
     eventually(lambda: station.client.get("/api/v1/edges").json()["items"], "the edge is heard")
     environ = os.environ | {"PYTHONPATH": SRC, "POINTSMAN_DATABASE_URL": station.database_url, "COLUMNS": "220"}
+    words = ("shard", "add", "shard-2", target.url, "--yes")
     watcher = subprocess.Popen(
-        [sys.executable, "-m", "control", "shard", "add", "shard-2", target.url, "--yes"],
+        # A test run in the background of a shell ignores SIGINT, and so would what it starts.
+        ["/usr/bin/env", "--default-signal=INT", sys.executable, "-m", "control", *words],
         env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert watcher.stdout is not None
