@@ -43,7 +43,6 @@ bench: $(VENV)/built ## measure (about an hour, an idle machine) and write bench
 	@$(BIN)/python -m benchmarks.clicks
 	@$(BIN)/python -m benchmarks.moves
 	@$(BIN)/python -m benchmarks.reshard
-	@$(BIN)/python -m benchmarks.reshard --faults
 	@$(BIN)/python -m benchmarks.freshness
 	@$(BIN)/python -m benchmarks.render
 

@@ -32,7 +32,6 @@ KINDS = (
     "eviction",
     "moves",
     "reshard",
-    "faults",
     "freshness",
 )
 
@@ -79,9 +78,6 @@ def render(documents: dict[str, dict[str, Any]]) -> str:
         reshard_rate=f"{documents['reshard']['rate']:,.0f}",
         reshard_changes=documents["reshard"]["changes"],
         reshard_pace=f"{documents['reshard']['pace']:,}",
-        faults_links=f"{documents['faults']['links']:,}",
-        faults_pace=f"{documents['faults']['pace']:,}",
-        faults=_table(reshard.COLUMNS, reshard.rows(documents["faults"])),
         reshard=_table(reshard.COLUMNS, reshard.rows(documents["reshard"])),
         freshness_workers=documents["freshness"]["workers"],
         freshness=_table(freshness.COLUMNS, freshness.rows(documents["freshness"])),
