@@ -1,6 +1,9 @@
 """What every `python -m benchmarks.<kind>` does with what it measured."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +12,15 @@ from rich.table import Table
 from benchmarks import BenchmarkError, environment, results
 
 Row = tuple[str, ...]
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory for a stack, until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)  # run by root, PostgreSQL becomes another user, who must find its way
+        yield directory
 
 
 def measured(kind: str, command: str, is_whole: bool, work: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:

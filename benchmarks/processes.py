@@ -15,6 +15,7 @@ from benchmarks import BenchmarkError
 STOP_S: Final = 30
 LOG_LINES_SHOWN: Final = 12
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+_LISTENS: Final = "0A"  # a state in /proc/net/tcp
 TICK_US: Final = 1_000_000 // os.sysconf("SC_CLK_TCK")  # the unit of times in /proc
 # The kernel ends what we started when we are killed.
 LEASH: Final = ("setpriv", "--pdeathsig", "TERM")
@@ -104,8 +105,22 @@ def descriptors(pids: Iterable[int]) -> int:
 def local_ports(pid: int) -> set[int]:
     """The local ports of a process's TCP sockets; /proc/net/tcp of proc_pid_net(5)."""
     sockets = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in sockets}
+    return {_port(row) for row in _sockets() if f"socket:[{row[9]}]" in sockets}
+
+
+def unaccepted(port: int) -> int:
+    """How many connections wait to be accepted: the receive queue of listening sockets; /proc/net/tcp, see above."""
+    listening = [row for row in _sockets() if _port(row) == port and row[3] == _LISTENS]
+    return sum(int(row[4].rpartition(":")[2], 16) for row in listening)
+
+
+def _sockets() -> list[list[str]]:
+    """The fields of all TCP sockets of IPv4: number, local address, remote address, state, queues, …, inode at 9."""
+    return [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+
+
+def _port(row: list[str]) -> int:
+    return int(row[1].rpartition(":")[2], 16)
 
 
 def allow_descriptors(count: int) -> None:

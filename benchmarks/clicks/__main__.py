@@ -2,17 +2,15 @@
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import BenchmarkError, environment, results
+from benchmarks import BenchmarkError, entry, environment, results
 from benchmarks.clicks import table
 from benchmarks.clicks.measure import Bench
 from benchmarks.scale.stack import running_stack
@@ -96,11 +94,8 @@ def _with_rows(size: Size, progress: Progress) -> list[dict[str, Any]]:
 def _on_stack(
     settings: Mapping[str, str], links: int, progress: Progress, measure: Callable[[Bench], Measured]
 ) -> Measured:
-    with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # run by root, PostgreSQL becomes another user, who must find its way
-        with running_stack(directory, settings) as stack:
-            return measure(Bench(stack, links, progress))
+    with entry.scratch() as directory, running_stack(directory, settings) as stack:
+        return measure(Bench(stack, links, progress))
 
 
 def _print(columns: table.Row, rows: list[table.Row], console: Console) -> None:

@@ -2,9 +2,7 @@
 
 import argparse
 import sys
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import BenchmarkError, entry
@@ -30,11 +28,8 @@ def main() -> int:
 
 
 def _run(count: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # run by root, PostgreSQL becomes another user, who must find its way
-        with running_stack(directory, {"POINTSMAN_EDGE_WORKERS": str(WORKERS)}) as stack:
-            waits = measure(stack, count)
+    with entry.scratch() as directory, running_stack(directory, {"POINTSMAN_EDGE_WORKERS": str(WORKERS)}) as stack:
+        waits = measure(stack, count)
     if any(each.stale for each in waits):
         raise BenchmarkError(f"a worker did not show a change that it had acknowledged: {waits}")
     return {"workers": WORKERS, "waits": [asdict(each) for each in waits]}

@@ -2,7 +2,7 @@
  *
  * A file of two int32 for each link, in the order of the links: `floor`, the newest version that everybody must know, and
  * `ceiling`, the newest one that anybody may know. Who changes a link raises `ceiling` before, and `floor` after.
- * Version v of a link leads to its target with the decimal v behind; odd versions of every fourth link (truth_is_absent)
+ * Version v of a link leads to its target with the decimal v behind; odd versions of every fourth link (numbers 3, 7, …)
  * are its absence. */
 #ifndef TRUTH_H
 #define TRUTH_H

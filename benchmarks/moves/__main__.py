@@ -2,9 +2,7 @@
 
 import argparse
 import sys
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
@@ -35,18 +33,19 @@ def main() -> int:
 
 
 def _run(links: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # run by root, PostgreSQL becomes another user, who must find its way
-        with running_stack(directory, QUIET) as stack, copying.target(directory) as (pid, url):
-            Console().print(f"adding {links:,} links")
-            add(stack.postgres_dsn, links)
-            stack.run("project", "--all")
-            return {
-                "links": links,
-                "turns": [asdict(copying.measure(stack, pid, url)) for _ in range(TURNS)],
-                "audits": [asdict(auditing.measure(stack)) for _ in range(AUDIT_TURNS)],
-            }
+    with (
+        entry.scratch() as directory,
+        running_stack(directory, QUIET) as stack,
+        copying.target(directory) as (pid, url),
+    ):
+        Console().print(f"adding {links:,} links")
+        add(stack.postgres_dsn, links)
+        stack.run("project", "--all")
+        return {
+            "links": links,
+            "turns": [asdict(copying.measure(stack, pid, url)) for _ in range(TURNS)],
+            "audits": [asdict(auditing.measure(stack)) for _ in range(AUDIT_TURNS)],
+        }
 
 
 if __name__ == "__main__":

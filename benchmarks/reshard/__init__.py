@@ -11,6 +11,6 @@ Invariants:
 - a request may be answered by what its link was at any time since it was sent, and by nothing older: `floor` is raised
   when the API has said that all edges have a change, and a request is held against the floor from before it;
 - only a killed edge may break connections; no other act may cost a single request;
-- after each act a whole audit finds nothing, every key lies where the ring says, and nobody is connected to a shard
+- after each act a whole audit finds nothing, every key lies where the ring says, and no edge is connected to a shard
   that has left.
 """

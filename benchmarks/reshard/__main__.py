@@ -2,9 +2,7 @@
 
 import argparse
 import sys
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
@@ -48,7 +46,7 @@ def main() -> int:
     arguments.links = arguments.links or whole
     if arguments.short:
         arguments.links, arguments.rate, acts = SHORT_LINKS, SHORT_RATE, acts[:1]
-    is_whole = arguments.links >= whole and arguments.only is None and not arguments.short
+    is_whole = arguments.links >= whole and arguments.rate == RATE and arguments.only is None
     console = Console()
     kind = "faults" if arguments.faults else "reshard"
     command = "python -m benchmarks.reshard" + (" --faults" if arguments.faults else "")
@@ -67,9 +65,7 @@ def _run(acts: list[Act], arguments: argparse.Namespace, console: Console) -> di
     settings = {"POINTSMAN_MOVES_SOAK_S": str(SOAK_S)}
     if arguments.faults:
         settings |= dict.fromkeys(("POINTSMAN_MOVES_COPY_LINKS_S", "POINTSMAN_MOVES_REMOVE_LINKS_S"), str(FAULTS_PACE))
-    with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # run by root, PostgreSQL becomes another user, who must find its way
+    with entry.scratch() as directory:
 
         def tell(line: str) -> None:
             console.print(line, highlight=False, markup=False)

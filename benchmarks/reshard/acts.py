@@ -5,12 +5,11 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from benchmarks import BenchmarkError
 from benchmarks.load.generator import Orders, Report
-from benchmarks.processes import family
+from benchmarks.processes import family, unaccepted
 from benchmarks.reshard.population import Truth
 from benchmarks.reshard.stage import Stage
 from control.moves.steps import STEPS, Phase
@@ -136,8 +135,7 @@ def kill_source(stage: Stage) -> Done:
     stage.phases.until(move, "soaking")
     if name in stage.spares:
         stage.spares[name].kill()
-        stage.spares[name].start()
-        os.sched_setaffinity(stage.spares[name].pid, {stage.cores.server})
+        stage.start(name)
     else:
         stage.kill(name)
     return Done(move=move, phase=_follow(stage, move), left=(name,))
@@ -181,7 +179,7 @@ def stop_edge(stage: Stage) -> Done:
         if len(changed) < CHANGED_MIN:
             raise BenchmarkError(f"only {len(changed)} links were changed while the edge stood still")
         with stage.loading(_waiting_requests(stage, changed)) as waiting:
-            until(lambda: _unaccepted(stage.edge_port) >= WAITING_CONNECTIONS, RECOVERY_S)
+            until(lambda: unaccepted(stage.edge_port) >= WAITING_CONNECTIONS, RECOVERY_S)
             for pid in edge:
                 os.kill(pid, signal.SIGCONT)
             report = waiting.report()
@@ -202,13 +200,6 @@ def _waiting_requests(stage: Stage, changed: list[int]) -> Orders:
         connections=WAITING_CONNECTIONS,
         count=max(len(changed), 10 * WAITING_CONNECTIONS),
     )
-
-
-def _unaccepted(port: int) -> int:
-    """How many connections wait to be accepted; the receive queue of listening sockets, proc_pid_net(5)."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
-    listening = [row for row in rows if int(row[1].rpartition(":")[2], 16) == port and row[3] == "0A"]
-    return sum(int(row[4].rpartition(":")[2], 16) for row in listening)
 
 
 def _follow(stage: Stage, move: int, strike: Callable[[Phase], None] = lambda phase: None) -> Phase:
@@ -237,8 +228,7 @@ def _kill_target(stage: Stage, change: Callable[..., None]) -> Done:
     server = stage.spares[name]
     server.kill()
     change(server)
-    server.start()
-    os.sched_setaffinity(server.pid, {stage.cores.server})
+    stage.start(name)
     return Done(move=move, phase=_follow(stage, move))
 
 

@@ -18,9 +18,8 @@ AFTER_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What PostgreSQL and control did while links were copied and compared; CPU in parts of a core."""
+    """What PostgreSQL did during an act; CPU in parts of a core."""
 
-    seconds: float
     postgres: float
     transactions_s: float
     rows_s: float
@@ -69,7 +68,6 @@ def play(stage: Stage, act: Act, quiet_s: float) -> Played:
         counts=move["counts"],
         bytes=move["plan"]["bytes"],
         postgres=Load(
-            seconds=seconds,
             postgres=spent[0] / 1e6 / seconds,
             transactions_s=spent[1] / seconds,
             rows_s=spent[2] / seconds,

@@ -63,10 +63,15 @@ class Stage:
         (port,) = free_ports(1)
         directory = self.directory / name
         server = RedisServer(dev_redis.program(name, directory, port, self.directory / f"{name}.log"), port, directory)
+        self.spares[name] = server
+        self.start(name)
+        return name, server
+
+    def start(self, name: str) -> None:
+        """Start a spare server, on the core where shards are."""
+        server = self.spares[name]
         server.start()
         os.sched_setaffinity(server.pid, {self.cores.server})
-        self.spares[name] = server
-        return name, server
 
     def shards(self) -> dict[str, str]:
         """The URLs of the topology in force, by id."""
@@ -95,10 +100,6 @@ class Stage:
         """Start to add a new shard."""
         name, server = self.spare()
         return self.move("POST", "/api/v1/shards", {"id": name, "url": server.url}), name
-
-    def pid(self, name: str) -> int:
-        """The process of a shard of either kind."""
-        return self.spares[name].pid if name in self.spares else self.product.pids()[name]
 
     def kill(self, name: str) -> None:
         """Kill what the product's supervision starts again, and wait until it has."""

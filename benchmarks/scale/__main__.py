@@ -3,7 +3,6 @@
 import argparse
 import csv
 import sys
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import BenchmarkError, environment, results
+from benchmarks import BenchmarkError, entry, environment, results
 from benchmarks.macro import cores, links, wrk
 from benchmarks.macro.serving import verify
 from benchmarks.scale import memory
@@ -41,9 +40,7 @@ def main() -> int:
 
 
 def _run(count: int, fill_s: int, console: Console) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # run by root, PostgreSQL becomes another user, who must find its way
+    with entry.scratch() as directory:
         console.print(f"writing {count:,} links")
         sample = _write(links.make(count), directory / "links.csv", directory / "codes")
         console.print("starting a stack")

@@ -2,9 +2,7 @@
 
 import argparse
 import sys
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -48,9 +46,7 @@ def main() -> int:
 
 
 def _run(plan: Plan, console: Console) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # run by root, PostgreSQL becomes another user, who must find its way
+    with entry.scratch() as directory:
         console.print("starting the product")
         product = Product(directory / "state").start()
         try:
