@@ -62,7 +62,15 @@ class Histogram:
         return [*lines, f"{self.name}_sum {self._sum:.15g}", f"{self.name}_count {total}"]
 
 
-class ClickMetrics:
+class Group:
+    """Metrics, each an attribute, or groups of them."""
+
+    def lines(self) -> list[str]:
+        """The text of these metrics."""
+        return [line for metric in vars(self).values() for line in metric.lines()]
+
+
+class ClickMetrics(Group):
     """What comes over the shards' streams, and what becomes of it."""
 
     def __init__(self) -> None:
@@ -89,12 +97,8 @@ class ClickMetrics:
         self.lag_seconds = Value("pointsman_click_lag_seconds", "gauge", "Age of the oldest entry, by shard.")
         self.pending = Value("pointsman_click_pending_frames", "gauge", "Entries that consumers have, by shard.")
 
-    def lines(self) -> list[str]:
-        """The text of these metrics."""
-        return [line for metric in vars(self).values() for line in metric.lines()]
 
-
-class AuditMetrics:
+class AuditMetrics(Group):
     """What the audit does and finds; what this process has audited, but for the gauges."""
 
     def __init__(self) -> None:
@@ -108,12 +112,8 @@ class AuditMetrics:
         self.age = Value("pointsman_audit_age_seconds", "gauge", "Since when no pass of the audit has been complete.")
         self.progress = Value("pointsman_audit_progress", "gauge", "How far the pass under way is, of 0 to 1.")
 
-    def lines(self) -> list[str]:
-        """The text of these metrics."""
-        return [line for metric in vars(self).values() for line in metric.lines()]
 
-
-class Metrics:
+class Metrics(Group):
     """Every metric of the control plane."""
 
     def __init__(self) -> None:
@@ -172,7 +172,7 @@ class Metrics:
 
     def text(self) -> str:
         """What /metrics answers."""
-        return "\n".join(line for metric in vars(self).values() for line in metric.lines()) + "\n"
+        return "\n".join(self.lines()) + "\n"
 
 
 def _labels(labels: Labels) -> str:
