@@ -55,9 +55,8 @@ def audit(is_repairing: bool, shard_id: str | None, links_s: int) -> None:
 
 async def _audit(config: ControlConfig, database: Database, options: Options, links_s: int) -> Tally:
     topology = await shards.get_topology(database)
-    if options.shard_id is not None and all(item.id != options.shard_id for item in topology.shards):
-        known = ", ".join(item.id for item in topology.shards)
-        raise Error("shard_unknown", f"there is no shard {options.shard_id}; there are {known}")
+    if options.shard_id is not None:
+        shards.shard_named(topology.shards, options.shard_id)
     async with database.connection() as connection:
         estimate = await projection_store.links_estimate(connection)
     throttle = Throttle(pace_of(config, links_s), asyncio.get_running_loop().time())

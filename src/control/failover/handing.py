@@ -14,12 +14,7 @@ from wire.topology import Shard, Topology
 
 async def shard_of(database: Database, shard_id: str) -> Shard:
     """The shard as the topology in force has it; raises Error("shard_unknown")."""
-    topology = await service.get_topology(database)
-    for shard in topology.shards:
-        if shard.id == shard_id:
-            return shard
-    known = ", ".join(shard.id for shard in topology.shards)
-    raise Error("shard_unknown", f"there is no shard {shard_id!r}; there are {known}")
+    return service.shard_named((await service.get_topology(database)).shards, shard_id)
 
 
 async def check_steady(database: Database) -> None:

@@ -15,6 +15,7 @@ from control.moves.steps import Document
 from control.moves.work import Arc
 from control.shards import addresses
 from control.shards.addresses import redacted
+from control.shards.service import shard_named
 from wire import FormatError
 from wire import topology as wire_topology
 from wire.topology import WEIGHT_MAX, Shard, Topology
@@ -107,7 +108,7 @@ def new_shard(before: Topology, request: MoveRequest) -> Shard | None:
         raise Error("shard_exists", f"there is a shard {shard_id} already; choose another id", pointer="/id")
     _check_addresses(before.shards, request.url, request.replicas)
     if request.kind == "replace":
-        old = _held(before.shards, request.shard_id)
+        old = shard_named(before.shards, request.shard_id)
         weight, place = old.weight, old.ring_name
     else:
         weight, place = _weight(request, WEIGHT_DEFAULT), _free_place(shard_id, before.shards)
@@ -149,12 +150,12 @@ def _with_replaced(shards: tuple[Shard, ...], request: MoveRequest) -> tuple[Sha
 
 
 def _without(shards: tuple[Shard, ...], request: MoveRequest) -> tuple[Shard, ...]:
-    gone = _held(shards, request.shard_id)
+    gone = shard_named(shards, request.shard_id)
     return tuple(shard for shard in shards if shard is not gone)
 
 
 def _with_weight(shards: tuple[Shard, ...], request: MoveRequest) -> tuple[Shard, ...]:
-    held = _held(shards, request.shard_id)
+    held = shard_named(shards, request.shard_id)
     weight = 0.0 if request.kind == "drain" else _weight(request, None)
     if weight == held.weight:
         raise Error("move_empty", f"shard {held.id} has the weight {weight:g} already; nothing would move")
@@ -174,13 +175,6 @@ def _new(shards: tuple[Shard, ...], request: MoveRequest) -> Shard:
     shard = new_shard(Topology(epoch=1, shards=shards), request)
     assert shard is not None  # the table has these kinds only
     return shard
-
-
-def _held(shards: tuple[Shard, ...], shard_id: str) -> Shard:
-    for shard in shards:
-        if shard.id == shard_id:
-            return shard
-    raise Error("shard_unknown", f"there is no shard {shard_id}; `pointsman shard list` shows what there is")
 
 
 def _weight(request: MoveRequest, default: float | None) -> float:

@@ -97,6 +97,15 @@ async def get_topology(database: Database) -> Topology:
     return topology
 
 
+def shard_named(shards: Sequence[Shard], shard_id: str) -> Shard:
+    """The shard with this id; raises Error("shard_unknown"), which says what there is."""
+    for shard in shards:
+        if shard.id == shard_id:
+            return shard
+    known = ", ".join(shard.id for shard in shards)
+    raise Error("shard_unknown", f"there is no shard {shard_id}; there are {known}")
+
+
 def _check_urls(shards: Sequence[Shard]) -> None:
     for shard in shards:
         for url in (shard.url, *shard.replicas):
