@@ -2,11 +2,15 @@
 
 import asyncio
 import concurrent.futures
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import redis
 
+from control.db import Connection
 from control.errors import Error
+from control.projection import notes
 from control.projection.acknowledgement import WAITS_MAX, Acknowledgements
 from control.shards.edges import Edges
 from tests.control.rings import NEW, adopt, arm, owners, shards_of
@@ -98,6 +102,31 @@ def test_number_of_those_that_wait_is_bounded(database_url: str, shards: list[Re
         of_shard.note_change(0.0)
         assert all(result.is_complete for result in await asyncio.gather(*waits))
         assert (await acknowledgements.wait(write.link_id, 1, DEADLINE_S)).is_complete
+
+    play(database_url, shards, work)
+
+
+def test_notes_are_looked_at_once_for_all_who_wait(
+    database_url: str, shards: list[RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard that is away has many requests wait; the database is asked no more often for that."""
+    asked: list[int] = []
+    numbers_of = notes.numbers_of
+
+    async def count(connection: Connection, changes: Sequence[tuple[int, int]]) -> Any:
+        asked.append(len(changes))
+        return await numbers_of(connection, changes)
+
+    monkeypatch.setattr(notes, "numbers_of", count)
+
+    async def work(scene: Scene) -> None:
+        await scene.put("abc", "https://a.example/")
+        ((link_id,),) = await scene.rows("SELECT id FROM links")
+        acknowledgements = Acknowledgements(scene.database, Edges(), scene.placement)
+        waits = [acknowledgements.wait(int(str(link_id)), 1, 0.5) for _ in range(100)]
+        assert {result.is_projected for result in await asyncio.gather(*waits)} == {False}
+        assert max(asked) == 100
+        assert len(asked) <= 10
 
     play(database_url, shards, work)
 
