@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from control import migrations
+from control.moves import throttle
 from tests.control.station import Station, with_database
 from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
@@ -53,3 +54,15 @@ def station(station_factory: StationFactory, database_url: str, shards: list[Red
 def bare_station(station_factory: StationFactory, database_url: str) -> Station:
     """A control plane without shards, for what concerns the API alone."""
     return station_factory(database_url, [])
+
+
+@pytest.fixture
+def three(redis_factory: RedisFactory) -> list[RedisServer]:
+    """Three shards; where one joins, it is the third."""
+    return [redis_factory() for _ in range(3)]
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of some fifty links, at the rate of most tests."""
+    monkeypatch.setattr(throttle, "PAGE_S", 0.0125)

@@ -18,23 +18,13 @@ from control.shards.connection import ShardConnection
 from control.shards.current import placement_of
 from tests.control.audit.findings import audit, changed, drop, get, owner, put
 from tests.control.moves.ground import Ground, add_one, play
-from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 
 CODES = [f"c{number}" for number in range(400)]
 SLOW = Pace(links_s=400, latency_s=5.0)
 
 
-@pytest.fixture
-def three(redis_factory: RedisFactory) -> list[RedisServer]:
-    """Two shards, and one that a move would bring in."""
-    return [redis_factory() for _ in range(3)]
-
-
-@pytest.fixture(autouse=True)
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page of some fifty links."""
-    monkeypatch.setattr(throttle, "PAGE_S", 0.0125)
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 
 async def _break_five(ground: Ground) -> dict[str, dict[str, int]]:

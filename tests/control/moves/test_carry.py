@@ -16,7 +16,6 @@ from control.moves.carry import copy
 from control.moves.reading import Border, Passage
 from control.moves.work import Cursor, Pace, Stopped, Waits
 from tests.control.moves.ground import Ground, add_one, play, raise_fence, records
-from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys
 
@@ -25,16 +24,7 @@ CODES = [f"c{number}" for number in range(1500)]
 SMALL = Pace(links_s=4000, latency_s=5.0)
 
 
-@pytest.fixture
-def three(redis_factory: RedisFactory) -> list[RedisServer]:
-    """Two shards and one that joins."""
-    return [redis_factory() for _ in range(3)]
-
-
-@pytest.fixture(autouse=True)
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page of some fifty links."""
-    monkeypatch.setattr(throttle, "PAGE_S", 0.0125)
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 
 def test_every_link_that_moves_is_copied(database_url: str, three: list[RedisServer]) -> None:

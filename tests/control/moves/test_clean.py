@@ -17,7 +17,6 @@ from control.moves.verify import verify
 from control.moves.work import Cursor, Pace, Stopped, Waits
 from tests.control.moves.ground import Ground, add_one, play, raise_fence, records
 from tests.control.station import fence_of
-from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys
 from wire.topology import Shard, Topology
@@ -26,16 +25,7 @@ CODES = [f"c{number}" for number in range(1500)]
 SMALL = Pace(links_s=4000, latency_s=5.0)
 
 
-@pytest.fixture
-def three(redis_factory: RedisFactory) -> list[RedisServer]:
-    """Three shards."""
-    return [redis_factory() for _ in range(3)]
-
-
-@pytest.fixture(autouse=True)
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page of some fifty links."""
-    monkeypatch.setattr(throttle, "PAGE_S", 0.0125)
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 
 def remove_one(servers: Sequence[RedisServer]) -> tuple[Topology, Topology]:

@@ -10,14 +10,13 @@ import redis
 
 from control.errors import Error
 from control.links.model import stored_hash
-from control.moves import second_look, throttle
+from control.moves import second_look
 from control.moves.carry import copy
 from control.moves.verify import verify
 from control.moves.work import Anew, Cursor, Done, Pace, Stopped, Waits
 from control.projection.model import Write
 from control.shards.connection import ShardConnection
 from tests.control.moves.ground import Ground, add_one, play, records
-from tests.stack.fixtures import RedisFactory
 from tests.stack.server import RedisServer
 from wire import keys, record
 from wire.record import LinkRecord
@@ -28,16 +27,7 @@ SMALL = Pace(links_s=4000, latency_s=5.0)
 Spoil = Callable[[redis.Redis, bytes], object]
 
 
-@pytest.fixture
-def three(redis_factory: RedisFactory) -> list[RedisServer]:
-    """Two shards and one that joins."""
-    return [redis_factory() for _ in range(3)]
-
-
-@pytest.fixture(autouse=True)
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page of some fifty links."""
-    monkeypatch.setattr(throttle, "PAGE_S", 0.0125)
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 
 def test_count_and_digest_are_those_of_all_three(database_url: str, three: list[RedisServer]) -> None:
