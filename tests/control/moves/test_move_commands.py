@@ -145,11 +145,11 @@ REFUSED: Final = [
     (("add", "shard-2", "{target}", "--weight=0.001"), "topology_invalid", "hundredths"),
     (("add", "shard-2", "{target}", "--replica={target}"), "topology_invalid", "twice"),
     (("add", "shard-2", "{0}"), "shard_exists", "a Redis of its own"),
-    (("remove", "shard-9"), "shard_unknown", "pointsman shard list"),
-    (("drain", "shard-9"), "shard_unknown", "pointsman shard list"),
+    (("remove", "shard-9"), "shard_unknown", "there are shard-0, shard-1"),
+    (("drain", "shard-9"), "shard_unknown", "there are shard-0, shard-1"),
     (("reweight", "shard-1", "1"), "move_empty", "already"),
     (("reweight", "shard-1", "1001"), "topology_invalid", "0..1000"),
-    (("replace", "shard-9", "shard-2", "{target}"), "shard_unknown", "pointsman shard list"),
+    (("replace", "shard-9", "shard-2", "{target}"), "shard_unknown", "there are shard-0, shard-1"),
     (("replace", "shard-1", "shard-0", "{target}"), "shard_exists", "choose another id"),
 ]
 
