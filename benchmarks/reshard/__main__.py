@@ -73,7 +73,8 @@ def _run(acts: list[Act], arguments: argparse.Namespace, console: Console) -> di
         tell(f"importing {arguments.links:,} links")
         links = population.make(directory, arguments.links, TURNS_PER_LINK * arguments.links)
         changes = SHORT_CHANGES if is_short else CHANGES
-        with staged(directory, links, cores.pick(), tell, settings, rate=arguments.rate, changes=changes) as stage:
+        loads = {"rate": arguments.rate, "changes": changes}
+        with staged(directory, links, cores.pick(), tell, settings, is_measured=True, **loads) as stage:
             played = []
             for act in acts:
                 quiet_s = (SHORT_QUIET_S if is_short else QUIET_S) if act in MOVES else 0

@@ -23,7 +23,7 @@ from control.dev import redis as dev_redis
 from control.dev.child import DEATHS_WINDOW_S
 from control.dev.ports import free_ports
 from tests.stack.server import RedisServer
-from tests.system.product import Product, until, until_ended
+from tests.system.product import LAUNCHER, Product, until, until_ended
 
 Tell = Callable[[str], None]
 
@@ -32,13 +32,14 @@ READY_S: Final = 60
 IMPORT_BATCH_S: Final = 1800
 # The load is ended by us; this is only so that it ends at all.
 LOAD_S_MAX: Final = 3600
-# Control and PostgreSQL have machines of their own elsewhere; here they yield to what measures, on the same core.
-YIELDING: Final = 10
 
 
 @dataclass(kw_only=True)
 class Stage:
-    """What acts work with. `rate`: requests a second, 0 as fast as it goes; `changes`: changes of links a second."""
+    """What acts work with. `rate`: requests a second, 0 as fast as it goes; `changes`: changes of links a second.
+
+    `is_measured`: each program gets the core that it is to have; else whichever the kernel likes.
+    """
 
     product: Product
     population: Population
@@ -48,6 +49,7 @@ class Stage:
     tell: Tell
     rate: float
     changes: float
+    is_measured: bool
     spares: dict[str, RedisServer] = field(default_factory=dict)
     _killed: dict[str, float] = field(default_factory=dict)
     _next: int = 3
@@ -71,7 +73,8 @@ class Stage:
         """Start a spare server, on the core where shards are."""
         server = self.spares[name]
         server.start()
-        os.sched_setaffinity(server.pid, {self.cores.server})
+        if self.is_measured:
+            os.sched_setaffinity(server.pid, {self.cores.server})
 
     def shards(self) -> dict[str, str]:
         """The URLs of the topology in force, by id."""
@@ -117,13 +120,20 @@ class Stage:
         time.sleep(max(0.0, self._killed.get(name, 0.0) + DEATHS_WINDOW_S - time.monotonic()))
 
     def arrange(self) -> None:
-        """Edge and shards to their core, all others to that of the load; whatever is started later takes it over."""
+        """Edge and shards to their core; whatever is started later takes over what the others get.
+
+        Control and PostgreSQL have machines of their own elsewhere. Here they run while nothing else wants to.
+        """
+        if not self.is_measured:
+            return
         pids = self.product.pids()
-        shards = {pid for name, pid in pids.items() if name.startswith("shard-")}
+        edge, shards = family(pids["edge"]), {pid for name, pid in pids.items() if name.startswith("shard-")}
         for pid in family(self.product.process.pid) - {0}:
-            is_served = pid in family(pids["edge"]) or pid in shards
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it may end meanwhile
-                _place(pid, self.cores.server if is_served else self.cores.load, 0 if is_served else YIELDING)
+                if pid in edge or pid in shards:
+                    _place(pid, {self.cores.server}, os.SCHED_OTHER)
+                else:
+                    _place(pid, {self.cores.server, self.cores.load}, os.SCHED_IDLE)
 
     @contextlib.contextmanager
     def loading(self, orders: Orders | None = None) -> Iterator[Run]:
@@ -161,20 +171,26 @@ class Stage:
         return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=IMPORT_BATCH_S, check=False)
 
 
-def _place(pid: int, core: int, niceness: int) -> None:
-    """All threads of a process."""
+def _place(pid: int, cores: set[int], policy: int) -> None:
+    """All threads of a process; `policy` as of sched(7)."""
     for thread in os.listdir(f"/proc/{pid}/task"):
-        os.sched_setaffinity(int(thread), {core})
-        if os.getpriority(os.PRIO_PROCESS, int(thread)) < niceness:
-            os.setpriority(os.PRIO_PROCESS, int(thread), niceness)
+        os.sched_setaffinity(int(thread), cores)
+        os.sched_setscheduler(int(thread), policy, os.sched_param(0))
 
 
 @contextlib.contextmanager
 def staged(
-    directory: Path, population: Population, cores: Cores, tell: Tell, settings: dict[str, str], **loads: float
+    directory: Path,
+    population: Population,
+    cores: Cores,
+    tell: Tell,
+    settings: dict[str, str],
+    *,
+    is_measured: bool,
+    **loads: float,
 ) -> Iterator[Stage]:
-    """The product with all links, arranged on its cores."""
-    product = Product(directory / "state", **settings).start()
+    """The product with all links; if it is measured, arranged on its cores."""
+    product = Product(directory / "state", **settings).start((*LEASH, *LAUNCHER))
     with contextlib.ExitStack() as closing:
         closing.callback(product.close)
         phases = closing.enter_context(Phases(product.dev["postgres_dsn"]))
@@ -187,6 +203,7 @@ def staged(
             tell=tell,
             rate=loads["rate"],
             changes=loads["changes"],
+            is_measured=is_measured,
         )
         closing.callback(stage.close)
         imported = stage.run("link", "import", str(population.table))

@@ -27,7 +27,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """One product for all acts: each begins with the shards that the one before has left."""
     directory = tmp_path_factory.mktemp("stage")
     links = population.make(directory, LINKS, 10 * LINKS)
-    with staged(directory, links, cores.pick(), print, SETTINGS, rate=RATE, changes=CHANGES) as staging:
+    loads = {"rate": RATE, "changes": CHANGES}
+    with staged(directory, links, cores.pick(), print, SETTINGS, is_measured=False, **loads) as staging:
         yield staging
 
 
