@@ -32,7 +32,7 @@ lint: $(VENV)/built ## check the style and the types
 build: $(VENV)/built ## make the sdist and the wheel in dist/
 	@$(BIN)/python -m build --no-isolation
 
-bench: $(VENV)/built ## measure (about an hour, an idle machine) and write benchmarks/README.md
+bench: $(VENV)/built ## measure (about three hours, an idle machine) and write benchmarks/README.md
 	@$(BIN)/python -m benchmarks.micro
 	@$(BIN)/python -m benchmarks.macro
 	@$(BIN)/python -m benchmarks.idle
@@ -43,6 +43,7 @@ bench: $(VENV)/built ## measure (about an hour, an idle machine) and write bench
 	@$(BIN)/python -m benchmarks.clicks
 	@$(BIN)/python -m benchmarks.moves
 	@$(BIN)/python -m benchmarks.reshard
+	@$(BIN)/python -m benchmarks.reshard --faults
 	@$(BIN)/python -m benchmarks.freshness
 	@$(BIN)/python -m benchmarks.render
 

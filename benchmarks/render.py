@@ -32,6 +32,7 @@ KINDS = (
     "eviction",
     "moves",
     "reshard",
+    "faults",
     "freshness",
 )
 
@@ -79,6 +80,8 @@ def render(documents: dict[str, dict[str, Any]]) -> str:
         reshard_changes=documents["reshard"]["changes"],
         reshard_pace=f"{documents['reshard']['pace']:,}",
         reshard=_table(reshard.COLUMNS, reshard.rows(documents["reshard"])),
+        faults_pace=f"{documents['faults']['pace']:,}",
+        faults=_table(reshard.FAULTS_COLUMNS, reshard.faults_rows(documents["faults"])),
         freshness_workers=documents["freshness"]["workers"],
         freshness=_table(freshness.COLUMNS, freshness.rows(documents["freshness"])),
         eviction="\n\n".join(

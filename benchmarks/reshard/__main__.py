@@ -11,12 +11,12 @@ from benchmarks import entry
 from benchmarks.macro import cores
 from benchmarks.reshard import population
 from benchmarks.reshard.acts import FAULTS, MOVES, Act
-from benchmarks.reshard.run import play
-from benchmarks.reshard.stage import staged
-from benchmarks.reshard.table import COLUMNS, rows
+from benchmarks.reshard.run import Played, play
+from benchmarks.reshard.stage import Tell, staged
+from benchmarks.reshard.table import COLUMNS, FAULTS_COLUMNS, faults_rows, rows
 
-LINKS, FAULTS_LINKS, SHORT_LINKS = 2_000_000, 100_000, 20_000
-RATE, SHORT_RATE = 10_000, 2_000
+LINKS, SHORT_LINKS = 2_000_000, 20_000
+RATE, SHORT_RATE = 5_000, 2_000
 CHANGES, SHORT_CHANGES = 200, 50
 QUIET_S, SHORT_QUIET_S = 20, 3
 # Long enough not to come round in a minute or two.
@@ -32,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reshard", description="Move links under load.")
     parser.add_argument("--faults", action="store_true", help="the moves in which something is killed")
     parser.add_argument("--short", action="store_true", help=f"{SHORT_LINKS:,} links, and the first move alone")
-    parser.add_argument("--links", type=int, help=f"{LINKS:,}, or {FAULTS_LINKS:,} with faults; the page needs so many")
+    parser.add_argument("--links", type=int, default=LINKS, help=f"{LINKS:,}, which the page needs")
     parser.add_argument("--rate", type=float, default=RATE, help="requests a second; 0: as many as are answered")
     names = [act.name for act in (*MOVES, *FAULTS)]
     parser.add_argument("--only", choices=names, action="append", help="of these, this act")
@@ -42,18 +42,17 @@ def main() -> int:
     ]
     if not acts:
         parser.error("--only: acts with faults need --faults, the others must not have it")
-    whole = FAULTS_LINKS if arguments.faults else LINKS
-    arguments.links = arguments.links or whole
     if arguments.short:
         arguments.links, arguments.rate, acts = SHORT_LINKS, SHORT_RATE, acts[:1]
-    is_whole = arguments.links >= whole and arguments.rate == RATE and arguments.only is None
+    is_whole = arguments.links >= LINKS and arguments.rate == RATE and arguments.only is None
     console = Console()
     kind = "faults" if arguments.faults else "reshard"
     command = "python -m benchmarks.reshard" + (" --faults" if arguments.faults else "")
     document = entry.measured(kind, command, is_whole, lambda: _run(acts, arguments, console))
     if document is None:
         return 1
-    entry.show(f"{arguments.links:,} links under load", COLUMNS, rows(document))
+    columns, lines = (FAULTS_COLUMNS, faults_rows(document)) if arguments.faults else (COLUMNS, rows(document))
+    entry.show(f"{arguments.links:,} links under load", columns, lines)
     failures = [f"{act['title']}: {line}" for act in document["acts"] for line in act["failures"]]
     for line in failures:
         console.print(line, style="red", markup=False)
@@ -79,8 +78,7 @@ def _run(acts: list[Act], arguments: argparse.Namespace, console: Console) -> di
             for act in acts:
                 quiet_s = (SHORT_QUIET_S if is_short else QUIET_S) if act in MOVES else 0
                 played.append(play(stage, act, quiet_s))
-                for line in played[-1].failures:
-                    tell(f"    FAILED: {line}")
+                _tell_act(played[-1], tell)
     return {
         "links": arguments.links,
         "rate": arguments.rate,
@@ -88,6 +86,13 @@ def _run(acts: list[Act], arguments: argparse.Namespace, console: Console) -> di
         "pace": FAULTS_PACE if arguments.faults else PACE,
         "acts": [asdict(each) for each in played],
     }
+
+
+def _tell_act(played: Played, tell: Tell) -> None:
+    """An hour may pass until all of them are shown."""
+    tell(f"    {played.phase} in {played.seconds:.0f} s, {played.report.answered:,} answers")
+    for line in played.failures:
+        tell(f"    FAILED: {line}")
 
 
 if __name__ == "__main__":

@@ -19,10 +19,26 @@ COLUMNS: Final = (
     "PostgreSQL, cores",
 )
 
+FAULTS_COLUMNS: Final = (
+    "",
+    "the move ended",
+    "s",
+    "answers",
+    "wrong",
+    "broken",
+    "changes/s",
+    "links moved",
+)
+
 
 def rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
     """An act a line."""
     return [_row(act) for act in document["acts"]]
+
+
+def faults_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The same of acts with faults, which have no quiet time to be compared with."""
+    return [_faults_row(act) for act in document["acts"]]
 
 
 def _row(act: dict[str, Any]) -> tuple[str, ...]:
@@ -31,13 +47,12 @@ def _row(act: dict[str, Any]) -> tuple[str, ...]:
     quiet_ms = quiet["latency_us"]["p99"] / 1000 if quiet else None
     copied = counts.get("rows", 0)
     seconds = act["phases"].get("copying", 0)
-    wrong = sum(each["errors"][kind] for each in (report, *act["others"]) for kind in ("status", "location"))
     return (
         act["title"],
         f"{act['seconds']:.0f}",
         f"{report['answered']:,}",
-        f"{wrong}" + (f" ({len(act['failures'])} failures)" if act["failures"] else ""),
-        f"{act['changes']['counts'].get('changes', 0) / act['changes']['seconds']:.0f}",
+        _wrong(act),
+        _changes_s(act),
         f"{act['changes']['wait_p99_ms']:.0f}",
         f"{p99_ms:.2f}",
         f"{quiet_ms:.2f}" if quiet_ms else NONE,
@@ -47,3 +62,30 @@ def _row(act: dict[str, Any]) -> tuple[str, ...]:
         f"{act['bytes'] / 1e6:.1f}",
         f"{act['postgres']['postgres']:.2f}",
     )
+
+
+def _faults_row(act: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        act["title"],
+        act["phase"],
+        f"{act['seconds']:.0f}",
+        f"{act['report']['answered']:,}",
+        _wrong(act),
+        f"{_errors(act, 'connect', 'broken', 'unanswered'):,}",
+        _changes_s(act),
+        f"{act['counts'].get('rows', 0):,}",
+    )
+
+
+def _wrong(act: dict[str, Any]) -> str:
+    failures = f" ({len(act['failures'])} failures)" if act["failures"] else ""
+    return f"{_errors(act, 'status', 'location')}{failures}"
+
+
+def _errors(act: dict[str, Any], *kinds: str) -> int:
+    """Of all clients."""
+    return sum(each["errors"].get(kind, 0) for each in (act["report"], *act["others"]) for kind in kinds)
+
+
+def _changes_s(act: dict[str, Any]) -> str:
+    return f"{act['changes']['counts'].get('changes', 0) / act['changes']['seconds']:.0f}"

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.reshard import population
 from benchmarks.reshard.acts import ABORTS
 from benchmarks.reshard.population import Truth, is_absent
-from benchmarks.reshard.table import COLUMNS, rows
+from benchmarks.reshard.table import COLUMNS, FAULTS_COLUMNS, faults_rows, rows
 
 
 def test_a_change_is_possible_when_it_begins_and_certain_when_it_is_confirmed(tmp_path: Path) -> None:
@@ -46,13 +46,16 @@ def test_every_phase_that_can_be_aborted_is_an_act() -> None:
 
 def test_a_row_shows_wrong_answers_of_all_clients() -> None:
     """Also of those that only the act had; without a quiet time there is no ratio."""
-    report = {"answered": 10, "latency_us": {"p99": 3000.0}, "errors": {"status": 1, "location": 2}}
+    report = {"answered": 10, "latency_us": {"p99": 3000.0}, "errors": {"status": 1, "location": 2, "broken": 4}}
     act = {
         "title": "an act", "seconds": 9.6, "report": report, "others": [report], "quiet": None, "failures": ["x"],
-        "changes": {"counts": {"changes": 5}}, "counts": {"rows": 100}, "phases": {"copying": 2.0}, "bytes": 1_000_000,
-        "postgres": {"postgres": 0.5},
+        "changes": {"counts": {"changes": 50}, "seconds": 10, "wait_p99_ms": 12.3}, "counts": {"rows": 100},
+        "phases": {"copying": 2.0}, "bytes": 1_000_000, "postgres": {"postgres": 0.5}, "phase": "aborted",
     }  # fmt: skip
     (row,) = rows({"acts": [act]})
     assert len(row) == len(COLUMNS)
-    assert row[:4] == ("an act", "10", "10", "6 (1 failures)")
+    assert row[:6] == ("an act", "10", "10", "6 (1 failures)", "5", "12")
     assert "50" in row
+    (row,) = faults_rows({"acts": [act]})
+    assert len(row) == len(FAULTS_COLUMNS)
+    assert row == ("an act", "aborted", "10", "10", "6 (1 failures)", "8", "5", "100")
