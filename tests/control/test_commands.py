@@ -102,6 +102,7 @@ def test_import_stores_and_projects_a_file(ready_url: str, shards: list[RedisSer
         ("c2", "https://example.com/2?a,b", 2),
     ]
     assert fetch(ready_url, "SELECT count(DISTINCT key_hash) FROM links") == [(499,)]
+    assert fetch(ready_url, "SELECT reltuples FROM pg_class WHERE oid = 'links'::regclass") == [(500.0,)]
     assert all(map(is_trusted, shards))
 
 

@@ -99,6 +99,9 @@ async def load(database: Database, checked: TextIO, imported: Imported, on_progr
         imported.created += created
         imported.skipped += len(batch) - created
         on_progress(len(batch))
+    async with database.connection() as connection:
+        # Autovacuum comes to it in a minute; until then the plans of moves, for one, would go by what was there before.
+        await connection.execute("ANALYZE links")
 
 
 def _written(row: Row) -> str:

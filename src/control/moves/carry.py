@@ -20,6 +20,7 @@ from control.moves.reading import WITHOUT_LONG_DELETED, Border, Passage
 from control.moves.throttle import Throttle, probing
 from control.moves.work import Done, Job, Progress, Result, Waits
 from control.projection import recovery, store
+from control.projection.shard_writer import KEYS_PER_CALL
 from control.shards.connection import ShardConnection
 
 # Of so many links of a target that no record can hold is said which; all are counted.
@@ -128,9 +129,10 @@ async def _carry(job: Job, shard: ShardConnection, copies: Copies, throttle: Thr
         await job.report(_cursor(copies), copies.progress(throttle))
 
     async def write(batch: Batch) -> None:
-        await throttle.take(batch.count, report)
         commands = batch.commands
-        await shard.exchange(commands, len(commands))
+        async for stroke in throttle.strokes(batch.count, report):
+            calls = commands[stroke.start // KEYS_PER_CALL : -(-stroke.stop // KEYS_PER_CALL)]
+            await shard.exchange(calls, len(calls))
 
     async def on_done(border: Border | None) -> None:
         if border is not None:

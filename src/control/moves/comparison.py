@@ -7,7 +7,7 @@ again. Tombstones have no part in it: those of a shard end by themselves.
 
 import asyncio
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,10 +48,17 @@ class Comparison:
     differed: int
 
 
-async def compare(batch: Batch, shards: Sequence[ShardConnection], mending: Mending) -> Comparison:
-    """Compare, and see to what differs; raises TooManyRepairs."""
+async def compare(
+    batch: Batch, shards: Sequence[ShardConnection], strokes: AsyncIterator[slice], mending: Mending
+) -> Comparison:
+    """Compare what is read in `strokes`, and see to what differs; raises TooManyRepairs."""
     link_keys = batch.keys
-    found = [batch.compare(values) for values in await asyncio.gather(*(mget(shard, link_keys) for shard in shards))]
+    held: list[list[bytes | None]] = [[] for _ in shards]
+    async for stroke in strokes:
+        parts = await asyncio.gather(*(mget(shard, link_keys[stroke]) for shard in shards))
+        for values, part in zip(held, parts, strict=True):
+            values.extend(part)
+    found = [batch.compare(values) for values in held]
     indexes = sorted({index for differences in found for kind in differences[:4] for index in kind})
     if not indexes:
         sums = {Sum(batch.links, batch.digest), *(Sum(differences.links, differences.digest) for differences in found)}

@@ -22,7 +22,7 @@ LOOK_INTERVAL_S: Final = 0.1
 LOOKS_MAX: Final = 50
 # More is no drift but a fault that repairing does not mend: a shard that forgets, a database from an old backup.
 REPAIRS_MAX: Final = 1000
-KEYS_PER_MGET: Final = 500
+KEYS_PER_MGET: Final = 250
 
 
 class TooManyRepairs(Exception):  # noqa: N818  (a finding)

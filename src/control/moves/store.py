@@ -14,6 +14,7 @@ from control.moves import steps
 from control.moves.model import Move, MoveEvent, Plan, Wanted
 from control.moves.plan import Size
 from control.moves.steps import STEPS
+from control.projection import store as projection_store
 from wire import topology as wire_topology
 
 # Whoever drives holds it.
@@ -25,8 +26,6 @@ DRIVER_SILENT_MAX_S: Final = 15
 _TRANSACTION_IDLE_MAX: Final = "5s"
 # A move has some twenty events; one that copies anew again and again, or is paused by a script, has any number.
 EVENTS_MAX: Final = 1000
-# Below this PostgreSQL's estimate may be missing or stale, and counting is quick.
-_COUNTED_MAX: Final = 10_000
 _SAMPLED_LINKS: Final = 1000
 
 _MOVE: Final = (
@@ -262,24 +261,17 @@ async def shard_of_run(connection: Connection, run_id: str) -> str | None:
 
 
 async def size(connection: Connection) -> Size:
-    """How many links there are and how long they are; counted if there are few, else estimated."""
-    row = await connection.fetchrow(
+    """How many links there are and how long they are, roughly."""
+    text_bytes = await connection.fetchval(
         """
-        SELECT
-            (SELECT count(*) FROM (SELECT FROM links LIMIT $1) few) AS counted,
-            (SELECT reltuples::bigint FROM pg_class WHERE oid = 'links'::regclass) AS estimated,
-            coalesce((SELECT sum(avg_width) FROM pg_stats
-                      WHERE schemaname = current_schema() AND tablename = 'links' AND attname IN ('code', 'target')),
-                     (SELECT avg(octet_length(code) + octet_length(target))
-                      FROM (SELECT code, target FROM links LIMIT $2) sampled), 0)::float8 AS text_bytes
+        SELECT coalesce((SELECT sum(avg_width) FROM pg_stats
+                         WHERE schemaname = current_schema() AND tablename = 'links' AND attname IN ('code', 'target')),
+                        (SELECT avg(octet_length(code) + octet_length(target))
+                         FROM (SELECT code, target FROM links LIMIT $1) sampled), 0)::float8
         """,
-        _COUNTED_MAX,
         _SAMPLED_LINKS,
     )
-    return Size(
-        links=max(row["counted"], row["estimated"] if row["counted"] == _COUNTED_MAX else 0),
-        text_bytes=row["text_bytes"],
-    )
+    return Size(links=await projection_store.links_estimate(connection), text_bytes=text_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Final
 from control.background import end
 from control.errors import Error
 from control.moves.work import Pace
+from control.projection.shard_writer import KEYS_PER_CALL
 from control.shards.connection import REPLY_TIMEOUT_S, ShardConnection, connect
 from wire.topology import Shard
 
@@ -30,6 +31,9 @@ BURST_S: Final = 0.25
 PAGE_S: Final = 0.25
 PAGE_LINKS_MIN: Final = 16
 PAGE_LINKS_MAX: Final = 8192
+# What a shard is sent at once is the work of so long, but no less than a call: a whole page would keep it, and whoever
+# shares its core, from others for a tenth of the page's time.
+STROKE_S: Final = 0.0125
 PROBE_INTERVAL_S: Final = 0.1
 # One slow answer is a hiccup (a fork, say): the fastest of the last ones is believed.
 PROBES_COMPARED: Final = 3
@@ -55,6 +59,11 @@ class Throttle:
     def page_links(self) -> int:
         """How many links a page should have at this rate."""
         return max(PAGE_LINKS_MIN, min(PAGE_LINKS_MAX, int(self.rate * PAGE_S)))
+
+    @property
+    def stroke_links(self) -> int:
+        """How many links are sent at once: whole calls."""
+        return max(1, int(self.rate * STROKE_S) // KEYS_PER_CALL) * KEYS_PER_CALL
 
     @property
     def counts(self) -> dict[str, int]:
@@ -91,6 +100,22 @@ class Throttle:
             if delay_s > 0:
                 await asyncio.sleep(delay_s)
             if pause is not None and links > 0:
+                await pause()
+
+    async def strokes(self, links: int, pause: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[slice]:
+        """Cut `links` into what is sent at once, and wait before each; `pause` is called at least once a page.
+
+        All strokes but the last are of whole calls, of KEYS_PER_CALL links each.
+        """
+        start = unpaused = 0
+        while start < links:
+            stop = min(links, start + self.stroke_links)
+            await self.take(stop - start, pause)
+            yield slice(start, stop)
+            unpaused += stop - start
+            start = stop
+            if pause is not None and unpaused >= self.page_links and start < links:
+                unpaused = 0
                 await pause()
 
     def _slow_down(self, now_s: float) -> None:

@@ -96,8 +96,7 @@ async def _compare(
     mending = Mending(job.database, job.placement.topology.epoch, state.repairs, report)
 
     async def work(batch: Batch) -> None:
-        await throttle.take(batch.count, report)
-        compared = await compare(batch, shards, mending)
+        compared = await compare(batch, shards, throttle.strokes(batch.count, report), mending)
         pending.agreed += compared.agreed
         pending.differed += compared.differed
 

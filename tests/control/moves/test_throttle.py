@@ -69,6 +69,48 @@ def test_a_page_lasts_a_fraction_of_a_second() -> None:
     assert Throttle(Pace(links_s=10**6, latency_s=1.0), 0.0).page_links == PAGE_LINKS_MAX
 
 
+@pytest.mark.parametrize(
+    ("links_s", "links", "sizes"),
+    [
+        (20_000, 1100, [250, 250, 250, 250, 100]),
+        (1000, 600, [250, 250, 100]),
+        (50_000, 1100, [500, 500, 100]),
+        (10**6, 1100, [1100]),
+        (20_000, 0, []),
+    ],
+)
+def test_what_is_sent_at_once_is_whole_calls(links_s: int, links: int, sizes: list[int]) -> None:
+    """Of so many that a shard is soon free for others: all links, in their order."""
+
+    async def run() -> list[slice]:
+        throttle = Throttle(Pace(links_s=links_s, latency_s=1.0), 0.0)
+        return [stroke async for stroke in throttle.strokes(links)]
+
+    strokes = asyncio.run(asyncio.wait_for(run(), DEADLINE_S))
+    assert [stroke.stop - stroke.start for stroke in strokes] == sizes
+    assert [stroke.start for stroke in strokes] == [sum(sizes[:at]) for at in range(len(sizes))]
+
+
+@pytest.mark.parametrize(("links_s", "links"), [(2000, 2500), (400, 500)])
+def test_work_that_lasts_is_interrupted_once_a_page(links_s: int, links: int) -> None:
+    """However many links were handed over: whoever pauses or aborts a move does not wait for all of them."""
+
+    async def run() -> tuple[int, int]:
+        throttle = Throttle(Pace(links_s=links_s, latency_s=1.0), asyncio.get_running_loop().time())
+        pauses = 0
+
+        async def pause() -> None:
+            nonlocal pauses
+            pauses += 1
+
+        async for _ in throttle.strokes(links, pause):
+            pass
+        return pauses, throttle.page_links
+
+    pauses, page = asyncio.run(asyncio.wait_for(run(), DEADLINE_S))
+    assert pauses >= links // page - 1 > 2
+
+
 def test_a_shard_that_does_not_answer_is_slow_until_it_does(redis_factory: RedisFactory) -> None:
     """The probe asks on a connection of its own, and goes on after an outage."""
     server = redis_factory()
