@@ -39,7 +39,7 @@ class Phases:
         self._runner = asyncio.Runner()
         self._told: asyncio.Queue[tuple[int, Phase]] = asyncio.Queue()
         self._connection: Any = self._runner.run(asyncpg.connect(dsn))
-        self._execute(_TELL)
+        self.execute(_TELL)
         self._runner.run(self._connection.add_listener(CHANNEL, self._hear))
 
     def __enter__(self) -> Self:
@@ -53,14 +53,14 @@ class Phases:
         """Let every move want to be aborted, or reversed, from the moment at which this phase begins."""
         assert re.fullmatch("[a-z_]+", phase + wanted)
         self.forget_order()
-        self._execute(
+        self.execute(
             f"CREATE TRIGGER bench_order BEFORE INSERT OR UPDATE ON moves "
             f"FOR EACH ROW EXECUTE FUNCTION bench_order('{phase}', '{wanted}')"
         )
 
     def forget_order(self) -> None:
         """Let moves be."""
-        self._execute("DROP TRIGGER IF EXISTS bench_order ON moves")
+        self.execute("DROP TRIGGER IF EXISTS bench_order ON moves")
 
     def follow(self, move: int, on_change: Callable[[Phase], None]) -> Phase:
         """Hear of each change of a move until it has ended; the phase that it ended in."""
@@ -74,12 +74,13 @@ class Phases:
             if present in _ENDS:
                 raise BenchmarkError(f"move {move} is {present} and has not been {phase}")
 
+    def execute(self, statement: str) -> None:
+        """Run a statement."""
+        self._runner.run(self._connection.execute(statement))
+
     def fetch(self, query: str, *arguments: Any) -> Any:
         """The first value of a query."""
         return self._runner.run(self._connection.fetchval(query, *arguments))
-
-    def _execute(self, statement: str) -> None:
-        self._runner.run(self._connection.execute(statement))
 
     def _next(self, move: int) -> Phase:
         async def get() -> Phase:
