@@ -23,7 +23,9 @@ def read(kind: str) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(_path(kind).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BenchmarkError(f"there are no {kind} results; run `python -m benchmarks.{kind}` first") from error
+        raise BenchmarkError(
+            f"there are no {kind} results; run `make bench`, or that part of it alone, first"
+        ) from error
     return document
 
 

@@ -8,11 +8,10 @@ from typing import Any, Final
 from rich.console import Console
 
 from benchmarks import entry
-from benchmarks.macro import cores
 from benchmarks.reshard import population
 from benchmarks.reshard.acts import FAULTS, MOVES, Act
 from benchmarks.reshard.run import Played, play
-from benchmarks.reshard.stage import Tell, staged
+from benchmarks.reshard.stage import Loads, Tell, staged
 from benchmarks.reshard.table import COLUMNS, FAULTS_COLUMNS, faults_rows, rows
 
 LINKS, SHORT_LINKS = 2_000_000, 20_000
@@ -72,8 +71,8 @@ def _run(acts: list[Act], arguments: argparse.Namespace, console: Console) -> di
         tell(f"importing {arguments.links:,} links")
         links = population.make(directory, arguments.links, TURNS_PER_LINK * arguments.links)
         changes = SHORT_CHANGES if is_short else CHANGES
-        loads = {"rate": arguments.rate, "changes": changes}
-        with staged(directory, links, cores.pick(), tell, settings, is_measured=True, **loads) as stage:
+        loads = Loads(rate=arguments.rate, changes=changes, is_measured=True)
+        with staged(directory, links, tell, settings, loads) as stage:
             played = []
             for act in acts:
                 quiet_s = (SHORT_QUIET_S if is_short else QUIET_S) if act in MOVES else 0

@@ -15,7 +15,7 @@ from benchmarks import BenchmarkError
 from benchmarks.companion import Companion, accompanied
 from benchmarks.load import generator
 from benchmarks.load.generator import Orders, Run
-from benchmarks.macro.cores import Cores
+from benchmarks.macro.cores import Cores, pick
 from benchmarks.processes import LEASH, family
 from benchmarks.reshard.phases import Phases
 from benchmarks.reshard.population import Population
@@ -34,12 +34,21 @@ IMPORT_BATCH_S: Final = 1800
 LOAD_S_MAX: Final = 3600
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loads:
+    """What is asked of the product. `rate`: requests a second, 0 as fast as it goes; `changes`: of links, a second.
+
+    If it `is_measured`, its programs get the cores that they are to have; else those that the kernel likes.
+    """
+
+    rate: float
+    changes: float
+    is_measured: bool
+
+
 @dataclass(kw_only=True)
 class Stage:
-    """What acts work with. `rate`: requests a second, 0 as fast as it goes; `changes`: changes of links a second.
-
-    `is_measured`: each program gets the core that it is to have; else whichever the kernel likes.
-    """
+    """What acts work with."""
 
     product: Product
     population: Population
@@ -47,9 +56,7 @@ class Stage:
     cores: Cores
     directory: Path
     tell: Tell
-    rate: float
-    changes: float
-    is_measured: bool
+    loads: Loads
     spares: dict[str, RedisServer] = field(default_factory=dict)
     _killed: dict[str, float] = field(default_factory=dict)
     _next: int = 3
@@ -73,7 +80,7 @@ class Stage:
         """Start a spare server, on the core where shards are."""
         server = self.spares[name]
         server.start()
-        if self.is_measured:
+        if self.loads.is_measured:
             os.sched_setaffinity(server.pid, {self.cores.server})
 
     def shards(self) -> dict[str, str]:
@@ -120,20 +127,23 @@ class Stage:
         time.sleep(max(0.0, self._killed.get(name, 0.0) + DEATHS_WINDOW_S - time.monotonic()))
 
     def arrange(self) -> None:
-        """Edge and shards to their core; whatever is started later takes over what the others get.
+        """Edge and shards to their core, the launcher to that of the load.
 
-        Control and PostgreSQL have machines of their own elsewhere. Here they run while nothing else wants to.
+        Control and PostgreSQL have machines of their own elsewhere. Here they run on both while nothing else wants to.
         """
-        if not self.is_measured:
+        if not self.loads.is_measured:
             return
         pids = self.product.pids()
-        edge, shards = family(pids["edge"]), {pid for name, pid in pids.items() if name.startswith("shard-")}
+        edge, elsewhere = family(pids["edge"]), family(pids["control"]) | family(pids["postgres"])
+        shards = {pid for name, pid in pids.items() if name.startswith("shard-")}
         for pid in family(self.product.process.pid) - {0}:
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it may end meanwhile
                 if pid in edge or pid in shards:
                     _place(pid, {self.cores.server}, os.SCHED_OTHER)
-                else:
+                elif pid in elsewhere:
                     _place(pid, {self.cores.server, self.cores.load}, os.SCHED_IDLE)
+                else:
+                    _place(pid, {self.cores.load}, os.SCHED_OTHER)
 
     @contextlib.contextmanager
     def loading(self, orders: Orders | None = None) -> Iterator[Run]:
@@ -143,7 +153,7 @@ class Stage:
             order=self.population.order,
             truth=self.population.truth,
             connections=CONNECTIONS,
-            rate=self.rate,
+            rate=self.loads.rate,
             seconds=LOAD_S_MAX,
         )
         with generator.loading(orders, self.edge_port, self.cores.load) as run:
@@ -154,7 +164,7 @@ class Stage:
         """Changes of links, until the block ends."""
         words = [
             *(sys.executable, "-m", "benchmarks.reshard.changer"),
-            *(str(self.product.directory / "dev.json"), str(self.population.directory), str(self.changes)),
+            *(str(self.product.directory / "dev.json"), str(self.population.directory), str(self.loads.changes)),
         ]
         with accompanied(["taskset", "--cpu-list", str(self.cores.load), *words]) as companion:
             yield companion
@@ -182,12 +192,9 @@ def _place(pid: int, cores: set[int], policy: int) -> None:
 def staged(
     directory: Path,
     population: Population,
-    cores: Cores,
     tell: Tell,
     settings: dict[str, str],
-    *,
-    is_measured: bool,
-    **loads: float,
+    loads: Loads,
 ) -> Iterator[Stage]:
     """The product with all links; if it is measured, arranged on its cores."""
     product = Product(directory / "state", **settings).start((*LEASH, *LAUNCHER))
@@ -198,12 +205,10 @@ def staged(
             product=product,
             population=population,
             phases=phases,
-            cores=cores,
+            cores=pick(),
             directory=directory,
             tell=tell,
-            rate=loads["rate"],
-            changes=loads["changes"],
-            is_measured=is_measured,
+            loads=loads,
         )
         closing.callback(stage.close)
         imported = stage.run("link", "import", str(population.table))

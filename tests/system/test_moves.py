@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.load import generator
-from benchmarks.macro import cores
 from benchmarks.reshard import population
 from benchmarks.reshard.acts import FAULTS, MOVES, Act
 from benchmarks.reshard.run import play
-from benchmarks.reshard.stage import Stage, staged
+from benchmarks.reshard.stage import Loads, Stage, staged
 
 # The whole with a thousand times as many links is `python -m benchmarks.reshard`.
 LINKS = 2_000
@@ -27,8 +26,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """One product for all acts: each begins with the shards that the one before has left."""
     directory = tmp_path_factory.mktemp("stage")
     links = population.make(directory, LINKS, 10 * LINKS)
-    loads = {"rate": RATE, "changes": CHANGES}
-    with staged(directory, links, cores.pick(), print, SETTINGS, is_measured=False, **loads) as staging:
+    loads = Loads(rate=RATE, changes=CHANGES, is_measured=False)
+    with staged(directory, links, print, SETTINGS, loads) as staging:
         yield staging
 
 

@@ -138,8 +138,8 @@ class Pass:
                 raise TopologyChanged
 
         async with self._database.dedicated() as rows:
-            await reading.prepare(rows)
             estimate = await projection_store.links_estimate(rows)
+            await reading.prepare(rows)
             walk = Walk([(0, HASHES - 1)], self.place.done, estimate)
             await Passage(rows, walk, self._throttle, partial(Reader, 1, _NO_SCRIPT)).go(work, on_done)
         self.place.are_links_done = True

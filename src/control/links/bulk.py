@@ -24,6 +24,8 @@ BATCH_ROWS: Final = 20_000
 ROWS_MAX: Final = 10_000_000
 ERRORS_SHOWN: Final = 10
 PROGRESS_ROWS: Final = 1000
+# It reads some thirty thousand pages at most.
+ANALYZE_TIMEOUT_S: Final = 120.0
 
 _SECONDS: Final = re.compile(r"[0-9]{1,10}")
 _STAGE: Final = """
@@ -99,9 +101,15 @@ async def load(database: Database, checked: TextIO, imported: Imported, on_progr
         imported.created += created
         imported.skipped += len(batch) - created
         on_progress(len(batch))
+
+
+async def analyze(database: Database) -> None:
+    """Have PostgreSQL plan by the links that there are now; autovacuum would see to it in a minute.
+
+    Raises Error("database_unavailable") if that lasts longer than ANALYZE_TIMEOUT_S.
+    """
     async with database.connection() as connection:
-        # Autovacuum comes to it in a minute; until then the plans of moves, for one, would go by what was there before.
-        await connection.execute("ANALYZE links")
+        await connection.execute("ANALYZE (SKIP_LOCKED) links", timeout=ANALYZE_TIMEOUT_S)
 
 
 def _written(row: Row) -> str:

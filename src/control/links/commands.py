@@ -74,6 +74,10 @@ def import_links(file: Path, tags: tuple[str, ...]) -> None:
     imported = bulk.Imported(tag_model.parse_all(tags))
     result = command.run(lambda database: _import(database, file, imported))
     click.echo(f"{result.created} links created, {result.skipped} codes were taken")
+    try:
+        command.run(bulk.analyze)
+    except Error as error:
+        click.echo(f"PostgreSQL's statistics of links are old until autovacuum renews them: {error.message}", err=True)
 
 
 async def _import(database: Database, file: Path, imported: bulk.Imported) -> bulk.Imported:

@@ -144,8 +144,8 @@ async def _carry(job: Job, shard: ShardConnection, copies: Copies, throttle: Thr
         await report()
 
     async with job.database.dedicated() as rows:
-        await reading.prepare(rows)
         walk = Walk(ranges, held.done, await store.links_estimate(rows))
+        await reading.prepare(rows)
         # A driver that slept writes nothing to a shard of a later topology: it would stay there for ever.
         reader = partial(Reader, 1, shard.scripts["write"], job.placement.topology.epoch)
         await Passage(rows, walk, throttle, reader, WITHOUT_LONG_DELETED).go(write, on_done)

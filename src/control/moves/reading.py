@@ -19,8 +19,9 @@ from control.projection.model import HAS_TOMBSTONE
 SILENCE_MAX_S: Final = 10.0
 # asyncpg wants a limit for the whole, and counts our waits; SILENCE_MAX_S is the one that is meant to be reached.
 _COPY_TIMEOUT_S: Final = 3600.0
-# A batch is sent to a shard at once, and asked of it at once: within a shard's REPLY_TIMEOUT_S, also over a network of
-# 100 Mbit/s and however long the targets are. It has room in what may be pending, with what comes after it.
+# The audit asks a shard for a batch at once, and so does a move at a high rate: within a shard's REPLY_TIMEOUT_S, also
+# over a network of 100 Mbit/s and however long the targets are. It has room in what may be pending, with what comes
+# after it.
 _BATCH_BYTES_MAX: Final = 4 * 2**20
 assert 2 * _BATCH_BYTES_MAX <= PENDING_BYTES_MAX
 # Each range is a descent of the index. The planner takes a range of unknown ends for a good part of the table, and

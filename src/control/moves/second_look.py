@@ -15,6 +15,7 @@ from control.moves import expected
 from control.moves.expected import Expected
 from control.projection import shard_writer
 from control.projection.model import TOMBSTONE_TTL_MS, Write
+from control.projection.shard_writer import KEYS_PER_CALL
 from control.shards.connection import ShardConnection
 
 # A change takes milliseconds from its commit to the shards, on a busy day a second.
@@ -22,7 +23,6 @@ LOOK_INTERVAL_S: Final = 0.1
 LOOKS_MAX: Final = 50
 # More is no drift but a fault that repairing does not mend: a shard that forgets, a database from an old backup.
 REPAIRS_MAX: Final = 1000
-KEYS_PER_MGET: Final = 250
 
 
 class TooManyRepairs(Exception):  # noqa: N818  (a finding)
@@ -142,7 +142,7 @@ async def _held(looks: Sequence[Look]) -> list[bytes | None]:
 async def mget(shard: ShardConnection, link_keys: Sequence[bytes]) -> list[bytes | None]:
     """The values of the keys, however many they are."""
     replies = await shard.pipeline(
-        [("MGET", *link_keys[start : start + KEYS_PER_MGET]) for start in range(0, len(link_keys), KEYS_PER_MGET)]
+        [("MGET", *link_keys[start : start + KEYS_PER_CALL]) for start in range(0, len(link_keys), KEYS_PER_CALL)]
     )
     return [value for values in replies for value in values]
 

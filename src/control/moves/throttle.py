@@ -32,7 +32,8 @@ PAGE_S: Final = 0.25
 PAGE_LINKS_MIN: Final = 16
 PAGE_LINKS_MAX: Final = 8192
 # What a shard is sent at once is the work of so long, but no less than a call: a whole page would keep it, and whoever
-# shares its core, from others for a tenth of the page's time.
+# shares its core, from others for a tenth of the page's time. The next stroke waits for the answer to this one; where
+# answers take longer, the rate is not reached.
 STROKE_S: Final = 0.0125
 PROBE_INTERVAL_S: Final = 0.1
 # One slow answer is a hiccup (a fork, say): the fastest of the last ones is believed.
@@ -107,16 +108,15 @@ class Throttle:
 
         All strokes but the last are of whole calls, of KEYS_PER_CALL links each.
         """
-        start = unpaused = 0
+        start = paused = 0
         while start < links:
             stop = min(links, start + self.stroke_links)
+            if pause is not None and start > paused and stop - paused > self.page_links:
+                paused = start
+                await pause()
             await self.take(stop - start, pause)
             yield slice(start, stop)
-            unpaused += stop - start
             start = stop
-            if pause is not None and unpaused >= self.page_links and start < links:
-                unpaused = 0
-                await pause()
 
     def _slow_down(self, now_s: float) -> None:
         if now_s - self._slowed_s >= SLOWDOWN_INTERVAL_S:

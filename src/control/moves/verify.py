@@ -109,8 +109,8 @@ async def _compare(
 
     pending = Pair(agreed=pair.agreed, differed=pair.differed)
     async with job.database.dedicated() as rows:
-        await reading.prepare(rows)
         walk = Walk(state.ranges[name], pair.done, await store.links_estimate(rows))
+        await reading.prepare(rows)
         reader = partial(Reader, 1, shards[0].scripts["write"])
         await Passage(rows, walk, throttle, reader).go(work, on_done)
     pair.is_done = True

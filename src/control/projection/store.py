@@ -19,7 +19,7 @@ IDLE_IN_TRANSACTION_MS: Final = 5000
 # The floor of a shard about which nothing can be told by notes: no number is as high.
 NO_FLOOR: Final = 2**63 - 1
 FORGET_ROWS_MAX: Final = 10_000
-# So many are counted in a millisecond.
+# So many are counted in a millisecond or two. PostgreSQL takes a small table that was never analyzed for a larger one.
 LINKS_COUNTED_MAX: Final = 10_000
 RETRY_FIRST_S: Final = 2.0
 RETRY_MAX_S: Final = 600.0

@@ -91,7 +91,7 @@ def test_what_is_sent_at_once_is_whole_calls(links_s: int, links: int, sizes: li
     assert [stroke.start for stroke in strokes] == [sum(sizes[:at]) for at in range(len(sizes))]
 
 
-@pytest.mark.parametrize(("links_s", "links"), [(2000, 2500), (400, 500)])
+@pytest.mark.parametrize(("links_s", "links"), [(2000, 2500), (1500, 2000)])
 def test_work_that_lasts_is_interrupted_once_a_page(links_s: int, links: int) -> None:
     """However many links were handed over: whoever pauses or aborts a move does not wait for all of them."""
 
