@@ -11,7 +11,7 @@ from benchmarks import BenchmarkError
 from benchmarks.load.generator import Orders, Report
 from benchmarks.processes import family, unaccepted
 from benchmarks.reshard.population import Truth
-from benchmarks.reshard.stage import Stage
+from benchmarks.reshard.stage import PEOPLE, Stage
 from control.moves.steps import STEPS, Phase
 from tests.system.product import until
 
@@ -198,6 +198,7 @@ def _waiting_requests(stage: Stage, changed: list[int]) -> Orders:
         order=order,
         truth=stage.population.truth,
         connections=WAITING_CONNECTIONS,
+        clients=PEOPLE,
         count=max(len(changed), 10 * WAITING_CONNECTIONS),
     )
 

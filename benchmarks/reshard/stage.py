@@ -28,6 +28,8 @@ from tests.system.product import LAUNCHER, Product, until, until_ended
 Tell = Callable[[str], None]
 
 CONNECTIONS: Final = 64
+# One client alone that asked for so many links that are not there would be refused them (429).
+PEOPLE: Final = generator.Clients("127.0.5.1", 100)
 READY_S: Final = 60
 IMPORT_BATCH_S: Final = 1800
 # The load is ended by us; this is only so that it ends at all.
@@ -153,6 +155,7 @@ class Stage:
             order=self.population.order,
             truth=self.population.truth,
             connections=CONNECTIONS,
+            clients=PEOPLE,
             rate=self.loads.rate,
             seconds=LOAD_S_MAX,
         )
