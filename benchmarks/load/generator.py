@@ -18,6 +18,8 @@ from benchmarks.macro.links import Link
 SOURCES: Final = Path(__file__).parent
 FLAGS: Final = ("-O2", "-Wall", "-Wextra")
 TLS_LIBRARIES: Final = ("-lssl", "-lcrypto")
+# Of `Report.errors`, those of connections: nothing wrong was answered, but nothing.
+BROKEN: Final = ("connect", "broken", "unanswered")
 ABSENT: Final = "-"  # the target of a link that is not there: 404 is the right answer
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from benchmarks import processes
-from benchmarks.load.generator import Report
+from benchmarks.load.generator import BROKEN, Report
 from benchmarks.reshard.acts import Act, Done
 from benchmarks.reshard.inspection import inspect
 from benchmarks.reshard.stage import Stage
@@ -92,7 +92,7 @@ def _failures(act: Act, done: Done, report: Report, changes: dict[str, Any]) -> 
     for each in (report, *done.reports):
         errors = {kind: count for kind, count in each.errors.items() if count}
         if act.is_costly:
-            errors = {kind: count for kind, count in errors.items() if kind not in ("connect", "broken", "unanswered")}
+            errors = {kind: count for kind, count in errors.items() if kind not in BROKEN}
         if errors:
             found.append(
                 f"of {each.asked:,} requests there were {errors}; answers: {each.statuses}; first: {each.wrong}"

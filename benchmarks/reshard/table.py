@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from benchmarks.load.generator import BROKEN
+
 NONE: Final = "-"
 COLUMNS: Final = (
     "",
@@ -71,7 +73,7 @@ def _faults_row(act: dict[str, Any]) -> tuple[str, ...]:
         f"{act['seconds']:.0f}",
         f"{act['report']['answered']:,}",
         _wrong(act),
-        f"{_errors(act, 'connect', 'broken', 'unanswered'):,}",
+        f"{_errors(act, *BROKEN):,}",
         _changes_s(act),
         f"{act['counts'].get('rows', 0):,}",
     )

@@ -10,7 +10,6 @@ seen. An outbox row follows, because of this:
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 from control.audit import store
 from control.audit.drift import Drift
@@ -18,11 +17,9 @@ from control.db import Database
 from control.errors import Error
 from control.moves import expected
 from control.moves.second_look import force
+from control.projection.shard_writer import KEYS_PER_CALL
 from control.shards.connection import ShardConnection
 from wire import keys
-
-# One script call holds up the shard's other clients.
-KEYS_PER_CALL: Final = 250
 
 
 async def project_again(database: Database, shard: ShardConnection, drifts: Sequence[Drift]) -> int:

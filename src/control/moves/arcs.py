@@ -16,7 +16,7 @@ RANGES_PER_PAGE_MAX: Final = 500
 # How far the density may be corrected by one page; a page in an empty corner says little about the next one.
 CORRECTION_MAX: Final = 4.0
 DENSITY_MIN: Final = 1.0 / HASHES
-# Where PostgreSQL has not counted its rows yet, the first page may be far too wide; it is not the whole at least.
+# Where the number of links is estimated far too low, the first page is far too wide; it is not the whole at least.
 PAGES_MIN: Final = 64
 
 Range = tuple[int, int]  # first and last hash, unsigned

@@ -4,16 +4,14 @@ They are left from former lives of the shard. While one is there, a new link of 
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 from control.db import Connection
 from control.moves import expected, misplaced
 from control.moves.second_look import mget
 from control.projection import shard_writer
+from control.projection.shard_writer import KEYS_PER_CALL
 from control.shards.connection import ShardConnection
 from control.shards.current import Placement
-
-KEYS_PER_CALL: Final = 250
 
 
 def moved_to(link_keys: Sequence[bytes], placement: Placement, index: int) -> list[bytes]:
